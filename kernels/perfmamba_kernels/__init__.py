@@ -1,0 +1,1 @@
+"""Scans and convolutions of Mamba-1 and Mamba-2, free of any model library."""

@@ -1,0 +1,55 @@
+"""The words of the project: components, their paper labels, and the profiler range that names each.
+
+A profiled model opens one range around its whole forward pass (`MODEL_RANGE`) and, inside it, one
+around each component of each layer (`component_range`). The trace reader turns names back into
+(layer, component) with `parse_component_range`. Both sides import this module and nothing of each other.
+"""
+
+from typing import Literal, NamedTuple, get_args
+
+Component = Literal["norm", "in_proj", "conv", "ssm", "out_proj"]
+COMPONENTS: tuple[Component, ...] = get_args(Component)
+
+OTHER = "other"
+"""Inside the model's range, outside the five components: embedding, residuals, cache copies, lm_head."""
+
+UNATTRIBUTED = "unattributed"
+"""Launched outside every range, or before the recorded window."""
+
+PAPER_LABELS: dict[str, str] = {
+    "norm": "RMSNorm",
+    "in_proj": "Gated MLP",
+    "conv": "Conv. Transform",
+    "ssm": "State Space",
+    "out_proj": "Final Linear",
+}
+"""The paper's name of each component (PerfMamba, Table 1)."""
+
+MODEL_RANGE = "perfmamba::model"
+_PREFIX = "perfmamba::layer"
+
+FINAL_LAYER = -1
+"""The layer index of the norm after the last block."""
+
+
+class LayerComponent(NamedTuple):
+    """One component of one layer; `layer` is 0-based, `FINAL_LAYER` for the model's last norm."""
+
+    layer: int
+    component: Component
+
+
+def component_range(layer: int, component: Component) -> str:
+    """The profiler range name of a component, such as `perfmamba::layer3::ssm`."""
+    return f"{_PREFIX}{layer}::{component}"
+
+
+def parse_component_range(name: str) -> LayerComponent | None:
+    """The (layer, component) that a range name stands for; None for any other name."""
+    if not name.startswith(_PREFIX):
+        return None
+    layer, _, component = name.removeprefix(_PREFIX).partition("::")
+    for known in COMPONENTS:
+        if component == known and layer.lstrip("-").isdecimal():
+            return LayerComponent(int(layer), known)
+    return None

@@ -1,0 +1,125 @@
+"""A table as data, and its rendering.
+
+In: a `Table` of raw values (numbers in the unit that its column names). Out: a string. The formats for
+people (text, Markdown, LaTeX, HTML) round as the column says; the formats for programs (CSV, JSON) keep
+every digit and name each column by its `key`.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+from tabulate import tabulate
+
+TableFormat = Literal["text", "markdown", "latex", "csv", "html", "json"]
+FORMATS: tuple[TableFormat, ...] = get_args(TableFormat)
+
+Cell = str | int | float | None
+"""One value; None prints as "-" (not measured, not applicable)."""
+
+_TABULATE_FORMATS = {"markdown": "pipe", "latex": "latex_booktabs", "html": "html"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes:
+        key: the name in CSV and JSON, with its unit, such as `latency_ms`.
+        header: the name for people, with its unit, such as `Latency (ms)`.
+        spec: a format specification for numbers, such as `,.2f`; text columns need none.
+    """
+
+    key: str
+    header: str
+    spec: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of raw values under named columns.
+
+    Attributes:
+        title: what the table shows, and of what.
+        columns: one per cell of every row.
+        rows: the values.
+        sections: indices of the rows that open a new section (a rule is drawn above them).
+        notes: sentences printed below: definitions, machine, caveats.
+    """
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    sections: frozenset[int] = frozenset()
+    notes: tuple[str, ...] = ()
+
+    def records(self) -> Iterator[dict[str, Cell]]:
+        """Each row as a mapping from column key to raw value."""
+        keys = [column.key for column in self.columns]
+        for row in self.rows:
+            yield dict(zip(keys, row, strict=True))
+
+
+def render(table: Table, table_format: TableFormat, *, color: bool = False) -> str:
+    """The table as a string in one of `FORMATS`; `color` adds terminal styles to `text`."""
+    if table_format == "text":
+        return _text(table, color=color)
+    if table_format == "csv":
+        return _csv(table)
+    if table_format == "json":
+        return json.dumps(
+            {"title": table.title, "rows": list(table.records()), "notes": table.notes}, indent=2
+        )
+    body = tabulate(
+        [_formatted(table.columns, row) for row in table.rows],
+        headers=[column.header for column in table.columns],
+        tablefmt=_TABULATE_FORMATS[table_format],
+        colalign=["right" if _is_numeric(table, i) else "left" for i in range(len(table.columns))],
+        disable_numparse=True,
+    )
+    return "\n\n".join(part for part in (table.title, body, "\n".join(table.notes)) if part)
+
+
+def _formatted(columns: tuple[Column, ...], row: tuple[Cell, ...]) -> list[str]:
+    return [_format_cell(column, cell) for column, cell in zip(columns, row, strict=True)]
+
+
+def _format_cell(column: Column, cell: Cell) -> str:
+    if cell is None:
+        return "-"
+    return cell if isinstance(cell, str) else format(cell, column.spec)
+
+
+def _is_numeric(table: Table, index: int) -> bool:
+    return bool(table.columns[index].spec) or not any(isinstance(row[index], str) for row in table.rows)
+
+
+def _csv(table: Table) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([column.key for column in table.columns])
+    writer.writerows(table.rows)
+    return out.getvalue().rstrip("\n")
+
+
+def _text(table: Table, *, color: bool) -> str:
+    grid = RichTable(title=Text(table.title), title_justify="left")
+    for index, column in enumerate(table.columns):
+        justify: Literal["left", "right"] = "right" if _is_numeric(table, index) else "left"
+        grid.add_column(Text(column.header), justify=justify, no_wrap=True)
+    for index, row in enumerate(table.rows):
+        if index in table.sections:
+            grid.add_section()
+        grid.add_row(*(Text(cell) for cell in _formatted(table.columns, row)))
+    # A table is as wide as its contents, whatever the terminal: a cut number is worse than a long line.
+    out = io.StringIO()
+    console = Console(file=out, width=10_000, force_terminal=color, no_color=not color, highlight=False)
+    console.print(grid)
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    return "\n".join([*lines, *table.notes])
