@@ -1,0 +1,15 @@
+"""The asv suites of PerfMamba, one file a subject; `meter/` holds what measures.
+
+asv runs today's suites against every commit's package, so a suite guards its imports of `perfmamba` and
+skips the commits that lack what it needs. asv imports every module of this package in one process and forks
+a child from it for each cell: nothing here may start a thread or touch a GPU when imported.
+
+`meter/` and everything else that is no suite stays out of asv's discovery by being a namespace package (a
+folder without `__init__.py`).
+"""
+
+import os
+
+# transformers asks torch whether CUDA is available while it is imported. Asked through NVML, the answer
+# leaves the CUDA driver alone; asked the other way, no forked child could use the GPU any more.
+os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")

@@ -1,0 +1,128 @@
+"""What asv calls the machine it runs on; `asv.conf.json` loads this as a plugin.
+
+In: the operating system, /proc and `nvidia-smi`. Out: the fields of results/asv/<machine>/machine.json.
+asv keeps one history for each combination of these fields, so they hold only what stays the same while the
+hardware does: no kernel release, no driver version. They hold no host name either, and nothing is read from
+or written to the home directory.
+"""
+
+import math
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from asv import util
+from asv.console import log
+from asv.machine import Machine
+
+NO_GPU = "none"
+
+_GIB = 2**30
+_GPU_LINE = re.compile(r"GPU (?P<index>\d+): (?P<name>.+) \(UUID: (?P<uuid>\S+)\)")
+_MIG_LINE = re.compile(r"\s+MIG (?P<profile>\S+) .*\(UUID: (?P<uuid>\S+)\)")
+_CPU_NOISE = re.compile(r"\((R|TM)\)|@.*|\b(CPU|Processor|\d+-Core|with .*)\b", re.IGNORECASE)
+
+
+class Device(NamedTuple):
+    """A device that CUDA can use: a GPU, or a MIG slice of one."""
+
+    gpu_index: str
+    uuid: str
+    name: str
+
+
+def setup() -> None:
+    """Make asv describe the machine as this module does; asv calls it when it loads the plugin."""
+    Machine.get_unique_machine_name = staticmethod(lambda: machine_fields()["machine"])
+    Machine.load = staticmethod(_load)
+
+
+def machine_fields(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The machine as asv stores it: `machine` (a name made of the others), os, arch, cpu, num_cpu, ram, gpu.
+
+    `num_cpu` counts the CPUs that this process may use, `ram` is in GiB (see `nominal_gib`), and `gpu` is
+    the model name of the device that CUDA would use, `NO_GPU` without one.
+    """
+    cpu = util.get_cpu_info() or platform.machine()
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    gpu = gpu_name(environ)
+    ram = f"{nominal_gib(util.get_memsize() or 0)}GB"
+    parts = [] if gpu == NO_GPU else [gpu]
+    name = _slug(*parts, _CPU_NOISE.sub(" ", cpu), f"{count}cpu", ram)
+    return {
+        "machine": name,
+        "os": platform.system(),
+        "arch": platform.machine(),
+        "cpu": cpu,
+        "num_cpu": str(count),
+        "ram": ram,
+        "gpu": gpu,
+    }
+
+
+def nominal_gib(size: int) -> int:
+    """The installed memory, in GiB, of a machine that reports `size` bytes.
+
+    The kernel reports a little less than is installed, and how much less changes with its version: the
+    result is rounded to an eighth of the power of two below it (31.2 -> 32, 125.5 -> 128, 503 -> 512).
+    """
+    gib = max(1, size / _GIB)
+    step = 2 ** math.floor(math.log2(gib)) / 8
+    return math.ceil(round(gib / step) * step)
+
+
+def gpu_name(environ: Mapping[str, str] = os.environ) -> str:
+    """The model name of the first device that CUDA_VISIBLE_DEVICES lets CUDA see; `NO_GPU` without one.
+
+    Asked of `nvidia-smi`, because a process that initialised CUDA could not fork benchmarks.
+    """
+    wanted = environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+    if not wanted or wanted == "-1":
+        return NO_GPU
+    for device in parse_devices(_nvidia_smi_list()):
+        if wanted == device.gpu_index or device.uuid.startswith(wanted):
+            return device.name
+    return NO_GPU
+
+
+def parse_devices(listing: str) -> list[Device]:
+    """The devices in the output of `nvidia-smi -L`; a GPU cut into MIG slices is listed as its slices."""
+    devices: list[Device] = []
+    whole = None
+    for line in listing.splitlines():
+        if found := _GPU_LINE.match(line):
+            whole = Device(found["index"], found["uuid"], found["name"])
+            devices.append(whole)
+        elif whole and (found := _MIG_LINE.match(line)):
+            if devices[-1] is whole:
+                devices.pop()
+            devices.append(Device(whole.gpu_index, found["uuid"], f"{whole.name} MIG {found['profile']}"))
+    return devices
+
+
+def _nvidia_smi_list() -> str:
+    try:
+        return subprocess.run(
+            ["nvidia-smi", "-L"], capture_output=True, text=True, check=True, timeout=60
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _slug(*parts: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", " ".join(parts).lower()).strip("-")
+
+
+def _load(*, machine_name=None, force_interactive=False, **_ignored) -> Machine:
+    """Stand-in for `Machine.load`: the described machine, called `machine_name` if the user named it."""
+    fields = machine_fields()
+    machine = Machine()
+    machine.__dict__.update(fields, machine=machine_name or fields["machine"])
+    if force_interactive:
+        log.info("This project describes the machine by itself:")
+        for name, value in machine.__dict__.items():
+            log.info(f"  {name}: {value}")
+    return machine
