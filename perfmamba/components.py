@@ -25,9 +25,10 @@ PAPER_LABELS: dict[str, str] = {
 }
 """The paper's name of each component (PerfMamba, Table 1)."""
 
-MODEL_RANGE = "perfmamba::model"
-_PREFIX = "perfmamba::layer"
+_PREFIX = "perfmamba::"
+MODEL_RANGE = f"{_PREFIX}model"
 
+_FINAL = "final"
 FINAL_LAYER = -1
 """The layer index of the norm after the last block."""
 
@@ -41,15 +42,18 @@ class LayerComponent(NamedTuple):
 
 def component_range(layer: int, component: Component) -> str:
     """The profiler range name of a component, such as `perfmamba::layer3::ssm`."""
-    return f"{_PREFIX}{layer}::{component}"
+    return f"{_PREFIX}{_FINAL if layer == FINAL_LAYER else f'layer{layer}'}::{component}"
 
 
 def parse_component_range(name: str) -> LayerComponent | None:
     """The (layer, component) that a range name stands for; None for any other name."""
     if not name.startswith(_PREFIX):
         return None
-    layer, _, component = name.removeprefix(_PREFIX).partition("::")
+    place, _, component = name.removeprefix(_PREFIX).partition("::")
+    number = place.removeprefix("layer")
     for known in COMPONENTS:
-        if component == known and layer.lstrip("-").isdecimal():
-            return LayerComponent(int(layer), known)
+        if component == known and place == _FINAL:
+            return LayerComponent(FINAL_LAYER, known)
+        if component == known and place.startswith("layer") and number.isdecimal():
+            return LayerComponent(int(number), known)
     return None

@@ -1,0 +1,22 @@
+"""Models: published shapes, loading, and where their components are."""
+
+from perfmamba.models.annotation import annotate
+from perfmamba.models.devices import DTYPES, resolve_device, resolve_dtype
+from perfmamba.models.loading import LoadedModel, load_model
+from perfmamba.models.mixers import ComponentMap, Mixer, component_map
+from perfmamba.models.shapes import PUBLISHED_SHAPES, PublishedShape, published_config
+
+__all__ = [
+    "DTYPES",
+    "PUBLISHED_SHAPES",
+    "ComponentMap",
+    "LoadedModel",
+    "Mixer",
+    "PublishedShape",
+    "annotate",
+    "component_map",
+    "load_model",
+    "published_config",
+    "resolve_device",
+    "resolve_dtype",
+]

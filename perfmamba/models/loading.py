@@ -1,0 +1,182 @@
+"""From a name to a model ready for inference.
+
+In: a published shape (`mamba2-130m`: seeded random weights, nothing is downloaded), a local folder, or a
+hub id (`owner/name`). Folders and hub ids may hold either layout: that of transformers (`model_type` in
+config.json) or that of the original `state-spaces/*` checkpoints (`ssm_cfg` and pytorch_model.bin, which
+transformers itself does not read). Out: a `LoadedModel` in eval mode.
+
+Weights are read from safetensors where there are any; .bin files are unpickled with `weights_only`.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from perfmamba.errors import ModelError
+from perfmamba.models.mixers import component_map, install_mixer_functions
+from perfmamba.models.original import is_original_config, load_original
+from perfmamba.models.shapes import PUBLISHED_SHAPES, checked_layers, published_config
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_SMALL_FILES = ["config.json", "generation_config.json", "*.index.json"]
+_SUGGESTIONS = 3
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model and where it came from.
+
+    Attributes:
+        name: the published name, the hub id, or the folder's own name (never its path).
+        model: a transformers causal language model in eval mode.
+        weights: what the weights are: `random (seed N)` or `checkpoint`.
+        layers: number of blocks loaded.
+        full_layers: number of blocks of the whole model.
+    """
+
+    name: str
+    model: "PreTrainedModel"
+    weights: str
+    layers: int
+    full_layers: int
+
+
+def load_model(
+    source: str,
+    *,
+    layers: int | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+    trust_remote_code: bool = False,
+) -> LoadedModel:
+    """Load a model by published name, folder or hub id.
+
+    Args:
+        source: a key of `PUBLISHED_SHAPES`, a folder, or `owner/name` on the hub.
+        layers: keep only the first blocks; None keeps all.
+        device: where the weights go.
+        dtype: the dtype of the weights.
+        seed: seeds the random weights of a published shape; unused otherwise.
+        trust_remote_code: let transformers run Python files of the checkpoint.
+
+    Raises:
+        ModelError: if there is no such model, or its files cannot be used.
+    """
+    if source in PUBLISHED_SHAPES:
+        full_layers = PUBLISHED_SHAPES[source].n_layer
+        model = _random_model(source, layers, dtype, seed)
+        name, weights = source, f"random (seed {seed})"
+    else:
+        folder, name = _folder_of(source, trust_remote_code=trust_remote_code)
+        model, full_layers = _load_folder(folder, name, layers, dtype, trust_remote_code=trust_remote_code)
+        weights = "checkpoint"
+    install_mixer_functions(component_map(model))
+    nn.Module.to(model, torch.device(device))
+    model.train(mode=False)
+    return LoadedModel(name, model, weights, int(model.config.num_hidden_layers), full_layers)
+
+
+def _random_model(name: str, layers: int | None, dtype: torch.dtype, seed: int) -> "PreTrainedModel":
+    import transformers
+
+    auto_model: Any = transformers.AutoModelForCausalLM
+    config = published_config(name, layers=layers)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: PreTrainedModel = auto_model.from_config(config, dtype=dtype)
+    return model
+
+
+def _folder_of(source: str, *, trust_remote_code: bool) -> tuple[Path, str]:
+    folder = Path(source)
+    if folder.is_dir():
+        return folder, folder.resolve().name
+    if source.count("/") == 1 and not source.startswith((".", "/", "~")):
+        return _download(source, trust_remote_code=trust_remote_code), source
+    import difflib
+
+    close = difflib.get_close_matches(source, PUBLISHED_SHAPES, n=_SUGGESTIONS)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(PUBLISHED_SHAPES)}"
+    raise ModelError(f"no model {source!r}: not a published shape, not a folder, not a hub id; {hint}")
+
+
+def _download(repo_id: str, *, trust_remote_code: bool) -> Path:
+    """The local snapshot of a hub checkpoint: safetensors where it has them, .bin otherwise."""
+    from huggingface_hub import snapshot_download
+
+    small = [*_SMALL_FILES, *(["*.py"] if trust_remote_code else [])]
+    try:
+        folder = Path(snapshot_download(repo_id, allow_patterns=[*small, "*.safetensors"]))
+        if not list(folder.glob("*.safetensors")):
+            folder = Path(snapshot_download(repo_id, allow_patterns=[*small, "pytorch_model*.bin"]))
+    except Exception as error:
+        # huggingface_hub raises its own, httpx's and the operating system's errors here
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(
+            f"cannot get {repo_id!r} from the hub: {reason}; "
+            "check the id and the network, or give a folder that holds the checkpoint"
+        ) from error
+    return folder
+
+
+def _load_folder(
+    folder: Path, name: str, layers: int | None, dtype: torch.dtype, *, trust_remote_code: bool
+) -> tuple["PreTrainedModel", int]:
+    config = _read_config(folder, name)
+    if is_original_config(config):
+        return load_original(folder, config, name=name, layers=layers, dtype=dtype)
+    if "model_type" not in config:
+        raise ModelError(
+            f"{name}: config.json has neither model_type (transformers) nor ssm_cfg (state-spaces); "
+            "is this a Mamba checkpoint?"
+        )
+    return _load_transformers(folder, name, layers, dtype, trust_remote_code=trust_remote_code)
+
+
+def _read_config(folder: Path, name: str) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{name}: no config.json in this folder; give a checkpoint folder") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{name}: config.json cannot be read: {error}") from error
+    if not isinstance(config, dict):
+        raise ModelError(f"{name}: config.json holds a {type(config).__name__}, not an object")
+    return config
+
+
+def _load_transformers(
+    folder: Path, name: str, layers: int | None, dtype: torch.dtype, *, trust_remote_code: bool
+) -> tuple["PreTrainedModel", int]:
+    import transformers
+
+    auto_model: Any = transformers.AutoModelForCausalLM
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        full_layers = int(config.num_hidden_layers)
+        config.num_hidden_layers = checked_layers(layers, full_layers)
+        model, report = auto_model.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+        )
+    except ModelError:
+        raise
+    except Exception as error:
+        # transformers raises ValueError, OSError, RuntimeError, KeyError and SafetensorError for bad files
+        raise ModelError(f"{name}: transformers cannot load this folder: {error}") from error
+    if report["missing_keys"]:
+        missing = ", ".join(sorted(report["missing_keys"])[:_SUGGESTIONS])
+        raise ModelError(
+            f"{name}: the checkpoint lacks {len(report['missing_keys'])} weights, such as {missing}"
+        )
+    return model, full_layers
