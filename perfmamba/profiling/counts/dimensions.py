@@ -1,0 +1,116 @@
+"""The sizes that decide what a Mamba model computes.
+
+In: a transformers configuration, read by attribute only. Out: frozen sizes under one set of names for both
+model kinds, so that no formula depends on transformers.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from perfmamba.errors import InputError
+
+
+@dataclass(frozen=True)
+class _SharedDimensions:
+    """What both model kinds have.
+
+    Attributes:
+        n_layers: blocks in the model.
+        d_model: width of the residual stream.
+        d_inner: channels of the scan, D; `expand * d_model` in the published models.
+        d_state: states per channel, N.
+        d_conv: taps of the causal convolution, K.
+        vocab_size: rows of the embedding and of lm_head, padding included.
+        use_bias: whether in_proj and out_proj add a bias.
+        use_conv_bias: whether the convolution adds a bias.
+    """
+
+    n_layers: int
+    d_model: int
+    d_inner: int
+    d_state: int
+    d_conv: int
+    vocab_size: int
+    use_bias: bool
+    use_conv_bias: bool
+
+
+@dataclass(frozen=True)
+class Mamba1Dimensions(_SharedDimensions):
+    """The sizes of a Mamba-1 model.
+
+    Attributes:
+        dt_rank: columns of x_proj that dt_proj expands to one dt a channel.
+    """
+
+    dt_rank: int
+
+    @property
+    def in_proj_features(self) -> int:
+        """Outputs of in_proj: x and z."""
+        return 2 * self.d_inner
+
+    @property
+    def conv_channels(self) -> int:
+        """Channels of the convolution: x."""
+        return self.d_inner
+
+
+@dataclass(frozen=True)
+class Mamba2Dimensions(_SharedDimensions):
+    """The sizes of a Mamba-2 model.
+
+    Attributes:
+        n_heads: heads of the scan, H; each has one dt and one A.
+        n_groups: groups of heads that share B and C, G.
+        chunk_size: positions in a chunk of the SSD algorithm, Q.
+    """
+
+    n_heads: int
+    n_groups: int
+    chunk_size: int
+
+    @property
+    def head_dim(self) -> int:
+        """Channels of one head, P."""
+        return self.d_inner // self.n_heads
+
+    @property
+    def in_proj_features(self) -> int:
+        """Outputs of in_proj: z, x, B, C and one dt a head."""
+        return self.d_inner + self.conv_channels + self.n_heads
+
+    @property
+    def conv_channels(self) -> int:
+        """Channels of the convolution: x, B and C."""
+        return self.d_inner + 2 * self.n_groups * self.d_state
+
+
+Dimensions = Mamba1Dimensions | Mamba2Dimensions
+
+
+def dimensions(config: Any) -> Dimensions:
+    """The sizes in a transformers `MambaConfig` or `Mamba2Config`.
+
+    Raises:
+        InputError: `config.model_type` is neither "mamba" nor "mamba2".
+    """
+    model_type = getattr(config, "model_type", None)
+    if model_type not in {"mamba", "mamba2"}:
+        message = f"cannot count a model of type {model_type!r}: only 'mamba' and 'mamba2' are known"
+        raise InputError(message)
+    shared = {
+        "n_layers": config.num_hidden_layers,
+        "d_model": config.hidden_size,
+        "d_inner": int(config.expand * config.hidden_size),
+        "d_state": config.state_size,
+        "d_conv": config.conv_kernel,
+        "vocab_size": config.vocab_size,
+        "use_bias": config.use_bias,
+        "use_conv_bias": config.use_conv_bias,
+    }
+    if model_type == "mamba":
+        return Mamba1Dimensions(**shared, dt_rank=int(config.time_step_rank))
+    return Mamba2Dimensions(
+        **shared, n_heads=config.num_heads, n_groups=config.n_groups, chunk_size=config.chunk_size
+    )
