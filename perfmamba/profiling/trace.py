@@ -1,0 +1,68 @@
+"""A trace that has been read: its columns, its names and what it says about itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from perfmamba.profiling.columns import Kernels, Launches, MemoryEvents, Spans, Thread
+
+DeviceKind = Literal["cuda", "hip", "cpu"]
+
+_CPU_MEMORY = 0
+_HIP_MEMORY = 6
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A Kineto trace.
+
+    Attributes:
+        path: the file, as the user named it.
+        metadata: the members of the file beside its events, such as `deviceProperties`,
+            `cuda_runtime_version` or `record_shapes`; empty for a bare list of events.
+        names: what the `name` columns point into.
+        threads: what the `thread` columns point into.
+        ops: operators (`aten::add`).
+        annotations: ranges that the program opened (`record_function`), the profiler's steps included.
+        modules: `nn.Module` calls; only in traces recorded with stacks.
+        launches: calls of the device's runtime and driver.
+        kernels: what ran on the device.
+        memory: allocations and frees, in the order of the file.
+        cut_at: byte of the text at which a truncated trace ends; None for a whole one.
+    """
+
+    path: str
+    metadata: Mapping[str, Any]
+    names: tuple[str, ...]
+    threads: tuple[Thread, ...]
+    ops: Spans
+    annotations: Spans
+    modules: Spans
+    launches: Launches
+    kernels: Kernels
+    memory: MemoryEvents
+    cut_at: int | None = None
+
+    @property
+    def device(self) -> DeviceKind:
+        """Where the measured work ran: "cpu" if the trace holds no kernel."""
+        if not len(self.kernels):
+            return "cpu"
+        hip_calls = any(self.names[name].startswith("hip") for name in np.unique(self.launches.name))
+        return "hip" if hip_calls or bool((self.memory.device_type == _HIP_MEMORY).any()) else "cuda"
+
+    @property
+    def device_memory(self) -> MemoryEvents:
+        """The allocations and frees on the device where the work ran."""
+        on_cpu = self.memory.device_type == _CPU_MEMORY
+        return self.memory.select(on_cpu if self.device == "cpu" else ~on_cpu)
+
+    @property
+    def device_names(self) -> tuple[str, ...]:
+        """The names of the machine's GPUs, as far as the trace tells."""
+        properties = self.metadata.get("deviceProperties")
+        if not isinstance(properties, list):
+            return ()
+        return tuple(str(device.get("name")) for device in properties if isinstance(device, dict))
