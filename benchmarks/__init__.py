@@ -10,6 +10,6 @@ folder without `__init__.py`).
 
 import os
 
-# transformers asks torch whether CUDA is available while it is imported. Asked through NVML, the answer
-# leaves the CUDA driver alone; asked the other way, no forked child could use the GPU any more.
+# Whoever asks, while it is imported, whether CUDA is there (kernel packages do) is answered by NVML: the
+# answer of the CUDA driver would bar the forked children from the GPU.
 os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")

@@ -67,11 +67,11 @@ def nominal_gib(size: int) -> int:
     """The installed memory, in GiB, of a machine that reports `size` bytes.
 
     The kernel reports a little less than is installed, and how much less changes with its version: the
-    result is rounded to an eighth of the power of two below it (31.2 -> 32, 125.5 -> 128, 503 -> 512).
+    result is rounded up to a multiple of an eighth of the power of two below it (31.2 -> 32, 503 -> 512).
     """
     gib = max(1, size / _GIB)
     step = 2 ** math.floor(math.log2(gib)) / 8
-    return math.ceil(round(gib / step) * step)
+    return math.ceil(math.ceil(gib / step) * step)
 
 
 def gpu_name(environ: Mapping[str, str] = os.environ) -> str:
