@@ -1,0 +1,219 @@
+"""The recurrences of Mamba-1 and Mamba-2, one position after the other: slow, readable, exact.
+
+Every other implementation is held against these. Tensors come in the field's order and layouts
+(`causal_conv1d`, `mamba_ssm`); a function over a sequence always returns its output and its final state, and
+a step updates the state in place. All arithmetic is in the input's dtype, in float32 where that is narrower;
+in float64 the results serve as ground truth. Outputs have the input's dtype; final states of scans have the
+dtype of the arithmetic.
+
+Letters: b batch, l positions, c or d channels, k taps, n states, h heads, p channels a head, g groups.
+"""
+
+# The papers' letters and the field's argument order are what a reader looks for here.
+# ruff: noqa: N803, N806, PLR0917
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad, silu, softplus
+
+NO_LIMIT = (0.0, math.inf)
+
+
+def causal_conv1d(
+    x: Tensor,  # (b, c, l)
+    weight: Tensor,  # (c, k)
+    bias: Tensor | None = None,  # (c,)
+    *,
+    initial_states: Tensor | None = None,  # (b, c, k - 1), the inputs before x; zeros by default
+    activation: str | None = None,
+) -> tuple[Tensor, Tensor]:
+    """A depthwise causal convolution, y_t = sum_j weight_j x_(t-k+1+j) + bias, then SiLU if asked.
+
+    Returns:
+        y (b, c, l) and the last k - 1 inputs (b, c, k - 1).
+    """
+    dtype, taps, length = _arithmetic(x), weight.shape[1], x.shape[2]
+    window = x if initial_states is None else torch.cat([initial_states.to(x.dtype), x], dim=2)
+    window = pad(window, (taps - 1 + length - window.shape[2], 0))  # (b, c, k - 1 + l)
+    y = torch.zeros_like(x, dtype=dtype)
+    for j in range(taps):
+        y += weight[:, j, None].to(dtype) * window[:, :, j : j + length].to(dtype)
+    if bias is not None:
+        y += bias[:, None].to(dtype)
+    return _activate(y, activation).to(x.dtype), window[:, :, length:].clone()
+
+
+def causal_conv1d_update(
+    x: Tensor,  # (b, c)
+    conv_state: Tensor,  # (b, c, s), s >= k - 1, updated in place: the last s inputs
+    weight: Tensor,  # (c, k)
+    bias: Tensor | None = None,  # (c,)
+    *,
+    activation: str | None = None,
+) -> Tensor:
+    """One step of `causal_conv1d`; returns y (b, c)."""
+    before = conv_state[:, :, conv_state.shape[2] - weight.shape[1] + 1 :]  # (b, c, k - 1)
+    y, _ = causal_conv1d(x[:, :, None], weight, bias, initial_states=before, activation=activation)
+    conv_state.copy_(torch.cat([conv_state[:, :, 1:], x[:, :, None].to(conv_state.dtype)], dim=2))
+    return y[:, :, 0]
+
+
+def selective_scan(
+    u: Tensor,  # (b, d, l)
+    delta: Tensor,  # (b, d, l)
+    A: Tensor,  # (d, n)
+    B: Tensor,  # (b, n, l)
+    C: Tensor,  # (b, n, l)
+    D: Tensor | None = None,  # (d,)
+    z: Tensor | None = None,  # (b, d, l)
+    delta_bias: Tensor | None = None,  # (d,)
+    *,
+    delta_softplus: bool = False,
+    initial_state: Tensor | None = None,  # (b, d, n), zeros by default
+) -> tuple[Tensor, Tensor]:
+    """Mamba-1's scan: `selective_state_update` at each position in turn.
+
+    Source: Mamba paper (arXiv 2312.00752), equation 2 and algorithm 2.
+
+    Returns:
+        y (b, d, l) and the state after the last position (b, d, n).
+    """
+    shape = (*u.shape[:2], A.shape[1])
+    state = _first_state(u, shape, initial_state)
+    y = torch.empty_like(u)
+    for t in range(u.shape[2]):
+        y[:, :, t] = selective_state_update(
+            state,
+            u[:, :, t],
+            delta[:, :, t],
+            A,
+            B[:, :, t],
+            C[:, :, t],
+            D,
+            None if z is None else z[:, :, t],
+            delta_bias,
+            dt_softplus=delta_softplus,
+        )
+    return y, state
+
+
+def selective_state_update(
+    state: Tensor,  # (b, d, n), updated in place
+    x: Tensor,  # (b, d)
+    dt: Tensor,  # (b, d)
+    A: Tensor,  # (d, n)
+    B: Tensor,  # (b, n)
+    C: Tensor,  # (b, n)
+    D: Tensor | None = None,  # (d,)
+    z: Tensor | None = None,  # (b, d)
+    dt_bias: Tensor | None = None,  # (d,)
+    *,
+    dt_softplus: bool = False,
+) -> Tensor:
+    """One step of Mamba-1: h = exp(dt A) h + dt B x, y = C h + D x, gated by SiLU(z); returns y (b, d)."""
+    dtype = _arithmetic(x)
+    inputs, dt = x.to(dtype), _step_size(dt.to(dtype), dt_bias, dt_softplus)
+    decay = torch.exp(dt[:, :, None] * A.to(dtype))  # (b, d, n)
+    h = decay * state.to(dtype) + (dt * inputs)[:, :, None] * B.to(dtype)[:, None, :]
+    state.copy_(h)
+    y = (h * C.to(dtype)[:, None, :]).sum(-1)  # (b, d)
+    return _skip_and_gate(y, inputs, D, z).to(x.dtype)
+
+
+def ssd(
+    x: Tensor,  # (b, l, h, p)
+    dt: Tensor,  # (b, l, h)
+    A: Tensor,  # (h,)
+    B: Tensor,  # (b, l, g, n)
+    C: Tensor,  # (b, l, g, n)
+    D: Tensor | None = None,  # (h,)
+    z: Tensor | None = None,  # (b, l, h, p)
+    dt_bias: Tensor | None = None,  # (h,)
+    *,
+    initial_states: Tensor | None = None,  # (b, h, p, n), zeros by default
+    dt_softplus: bool = False,
+    dt_limit: tuple[float, float] = NO_LIMIT,
+) -> tuple[Tensor, Tensor]:
+    """Mamba-2's SSD: `ssd_update` at each position in turn.
+
+    Source: Mamba-2 paper (arXiv 2405.21060), equation 2 with a scalar A a head.
+
+    Returns:
+        y (b, l, h, p) and the state after the last position (b, h, p, n).
+    """
+    batch, length, heads, head_dim = x.shape
+    state = _first_state(x, (batch, heads, head_dim, B.shape[3]), initial_states)
+    y = torch.empty_like(x)
+    for t in range(length):
+        y[:, t] = ssd_update(
+            state,
+            x[:, t],
+            dt[:, t],
+            A,
+            B[:, t],
+            C[:, t],
+            D,
+            None if z is None else z[:, t],
+            dt_bias,
+            dt_softplus=dt_softplus,
+            dt_limit=dt_limit,
+        )
+    return y, state
+
+
+def ssd_update(
+    state: Tensor,  # (b, h, p, n), updated in place
+    x: Tensor,  # (b, h, p)
+    dt: Tensor,  # (b, h)
+    A: Tensor,  # (h,)
+    B: Tensor,  # (b, g, n), each group shared by h / g heads in a row
+    C: Tensor,  # (b, g, n)
+    D: Tensor | None = None,  # (h,)
+    z: Tensor | None = None,  # (b, h, p)
+    dt_bias: Tensor | None = None,  # (h,)
+    *,
+    dt_softplus: bool = False,
+    dt_limit: tuple[float, float] = NO_LIMIT,
+) -> Tensor:
+    """One step of Mamba-2: h = exp(dt A) h + dt x B^T, y = h C + D x, gated by SiLU(z).
+
+    Returns:
+        y (b, h, p).
+    """
+    dtype, heads_a_group = _arithmetic(x), x.shape[1] // B.shape[1]
+    inputs, dt = x.to(dtype), _step_size(dt.to(dtype), dt_bias, dt_softplus).clamp(*dt_limit)
+    B = B.to(dtype).repeat_interleave(heads_a_group, dim=1)  # (b, h, n)
+    C = C.to(dtype).repeat_interleave(heads_a_group, dim=1)  # (b, h, n)
+    decay = torch.exp(dt * A.to(dtype))[:, :, None, None]  # (b, h, 1, 1)
+    h = decay * state.to(dtype) + (dt[:, :, None] * inputs)[..., None] * B[:, :, None, :]
+    state.copy_(h)
+    y = (h * C[:, :, None, :]).sum(-1)  # (b, h, p)
+    return _skip_and_gate(y, inputs, None if D is None else D[:, None], z).to(x.dtype)
+
+
+def _arithmetic(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def _activate(y: Tensor, activation: str | None) -> Tensor:
+    if activation not in {None, "silu", "swish"}:
+        message = f"activation {activation!r} is not one of None, 'silu', 'swish'"
+        raise ValueError(message)
+    return y if activation is None else silu(y)
+
+
+def _first_state(x: Tensor, shape: tuple[int, ...], initial: Tensor | None) -> Tensor:
+    state = x.new_zeros(shape, dtype=_arithmetic(x))
+    return state if initial is None else state.copy_(initial)
+
+
+def _step_size(dt: Tensor, bias: Tensor | None, use_softplus: bool) -> Tensor:
+    dt = dt if bias is None else dt + bias.to(dt.dtype)
+    return softplus(dt) if use_softplus else dt
+
+
+def _skip_and_gate(y: Tensor, x: Tensor, skip: Tensor | None, gate: Tensor | None) -> Tensor:
+    y = y if skip is None else y + skip.to(y.dtype) * x
+    return y if gate is None else y * silu(gate.to(y.dtype))
