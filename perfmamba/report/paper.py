@@ -1,0 +1,82 @@
+"""The paper's Table 1 as data (PerfMamba, arXiv 2511.22849), as printed there.
+
+In: a CSV file under `results/paper` of the checkout, or its copy in an installed wheel. Out: one `PaperCost`
+per length, component and model.
+"""
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+from perfmamba.components import COMPONENTS, PAPER_LABELS, Component
+from perfmamba.errors import InputError
+
+ModelKind = Literal[1, 2]
+"""1 for Mamba-1, 2 for Mamba-2."""
+
+
+class PaperRow(NamedTuple):
+    """What a cost of the paper is of: prefill of `seqlen` tokens, batch 8, by the 130M model of a kind."""
+
+    seqlen: int
+    component: Component
+    model_kind: ModelKind
+
+
+@dataclass(frozen=True)
+class PaperCost:
+    """One component of one model in Table 1, by the paper's own accounting (see docs/paper.md).
+
+    Attributes:
+        flops_g: floating-point operations, 10^9.
+        memory_gb: memory, GB.
+        io_gbps: I/O, GB/s.
+        latency_ms: latency, ms.
+    """
+
+    flops_g: float
+    memory_gb: float
+    io_gbps: float
+    latency_ms: float
+
+
+@cache
+def paper_table1() -> MappingProxyType[PaperRow, PaperCost]:
+    """The costs of the paper's Table 1; a plain (seqlen, component, model kind) tuple is a key.
+
+    Raises:
+        InputError: the installation lacks the file.
+    """
+    component_of = {PAPER_LABELS[component]: component for component in COMPONENTS}
+    kinds: tuple[ModelKind, ...] = (1, 2)
+    with _data_file("table1_component_cost.csv").open(encoding="utf-8", newline="") as file:
+        records = csv.DictReader(line for line in file if not line.startswith("#"))
+        costs = {
+            PaperRow(int(record["seqlen"]), component_of[record["component"]], kind): _cost(record, kind)
+            for record in records
+            for kind in kinds
+        }
+    return MappingProxyType(costs)
+
+
+def _cost(record: dict[str, str], kind: ModelKind) -> PaperCost:
+    return PaperCost(
+        flops_g=float(record[f"flops_g_mamba{kind}"]),
+        memory_gb=float(record[f"memory_gb_mamba{kind}"]),
+        io_gbps=float(record[f"io_gbps_mamba{kind}"]),
+        latency_ms=float(record[f"latency_ms_mamba{kind}"]),
+    )
+
+
+def _data_file(name: str) -> Path:
+    """The file beside this module (a wheel) or in the checkout (an editable install)."""
+    here = Path(__file__).parent
+    candidates = (here / "data" / name, here.parents[1] / "results" / "paper" / name)
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    message = f"{name} is not part of this installation; reinstall perfmamba or run from a checkout"
+    raise InputError(message)
