@@ -128,12 +128,7 @@ class MemoryEvents:
 
 
 class ColumnBuilder:
-    """Gathers typed events into columns.
-
-    Attributes:
-        names: every name met, in order of its index.
-        threads: every thread met, in order of its index.
-    """
+    """Gathers typed events into columns."""
 
     def __init__(self) -> None:
         self._names = _Numbering()
@@ -147,7 +142,7 @@ class ColumnBuilder:
 
     @property
     def threads(self) -> tuple[Thread, ...]:
-        """Every thread met, in the order of its index; several spellings of one may have been numbered."""
+        """Every thread met, in the order of its index."""
         return tuple(self._threads.distinct)
 
     def add(self, groups: dict[Kind, list[Any]]) -> None:
@@ -241,4 +236,5 @@ def _nanoseconds(microseconds: list[Any]) -> Integers:
     ticks = np.array(microseconds)
     if np.abs(ticks).max() >= _EXACT_MICROSECONDS:
         raise InexactTicksError
-    return np.rint(ticks * 1000).astype(np.int64)
+    nanoseconds: Integers = np.rint(ticks * 1000).astype(np.int64)
+    return nanoseconds

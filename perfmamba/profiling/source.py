@@ -5,6 +5,7 @@ allocates nothing that grows with the file. What a file turns out to be is decid
 not by its name.
 """
 
+import io
 import zlib
 from pathlib import Path
 from types import TracebackType
@@ -29,21 +30,14 @@ class Source:
     def __init__(self, path: str | Path) -> None:
         self.path = str(path)
         self.cut = False
-        try:
-            self._file = Path(path).open("rb")
-        except OSError as error:
-            raise _unreadable(self.path, error) from None
+        self._file = _opened(path)
+        self._compressed = b""
         start = self._file.peek(4)[:4]
         self._inflater = zlib.decompressobj(_GZIP_WBITS) if start.startswith(_GZIP_MAGIC) else None
-        self._compressed = b""
-        if not start:
+        problem = _not_text(start)
+        if problem:
             self._file.close()
-            raise TraceError("the file is empty", path=self.path)
-        if start.startswith(_UTF_16_AND_32_STARTS) or b"\x00" in start[1:2]:
-            self._file.close()
-            raise TraceError(
-                "not UTF-8 text: convert it to UTF-8 or record it again", path=self.path, offset=0
-            )
+            raise TraceError(problem, path=self.path, offset=0)
 
     def __enter__(self) -> Self:
         return self
@@ -87,6 +81,22 @@ class Source:
             if at_end and not self._inflater.eof:
                 self.cut = True
                 return 0
+
+
+def _opened(path: str | Path) -> io.BufferedReader:
+    try:
+        return Path(path).open("rb")
+    except OSError as error:
+        raise _unreadable(str(path), error) from None
+
+
+def _not_text(start: bytes) -> str:
+    """What is wrong with a file of which these are the first bytes; "" for nothing."""
+    if not start:
+        return "the file is empty"
+    if start.startswith(_UTF_16_AND_32_STARTS) or start[1:2] == b"\x00":
+        return "UTF-16 or UTF-32 text: a trace is UTF-8"
+    return ""
 
 
 def _unreadable(path: str, error: OSError) -> TraceError:

@@ -1,0 +1,123 @@
+"""A breakdown as a table.
+
+In: a `Breakdown`. Out: a `Table`: the longest rows first, then the sum of those not shown, `other`,
+`unattributed` and the total.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from perfmamba.components import PAPER_LABELS
+from perfmamba.profiling.breakdown import Breakdown, Cost
+from perfmamba.report import Cell, Column, Table
+
+_NS_PER_MS = 1e6
+_BYTES_PER_MB = 1e6
+
+_DEFINITIONS = (
+    "Time is the sum of {durations}; elapsed counts what overlaps once.",
+    "Allocated is the sum of all allocations, peak the highest live memory at one of them,",
+    "growth its highest rise since the range began, escaped what was not freed within the range. MB: 1e6 bytes.",
+)
+
+
+def breakdown_table(breakdown: Breakdown, top: int | None = None, *, label_width: int | None = None) -> Table:
+    """The costs, one a row, and their shares of the total time.
+
+    Args:
+        breakdown: the costs.
+        top: how many rows to show, the longest; of the others one row says what adds up. None for all.
+        label_width: leave out the middle of labels that are longer; C++ kernels have names of 500
+            characters. None for whole labels.
+    """
+    shown, hidden = breakdown.rows[:top], breakdown.rows[top:] if top is not None else ()
+    remainders = [cost for cost in (breakdown.other, breakdown.unattributed) if cost is not None]
+    total = breakdown.total
+    layout = _Layout(
+        with_layer=any(cost.layer is not None for cost in shown),
+        with_memory=breakdown.has_memory,
+        total_ns=total.time_ns,
+        label_width=label_width,
+    )
+    rows = [layout.row(cost) for cost in shown]
+    if hidden:
+        rows.append(layout.sum_row(hidden))
+    named = len(rows)
+    rows += [layout.row(cost) for cost in (*remainders, total)]
+    durations = "operators' self times" if breakdown.device == "cpu" else "kernel durations"
+    definitions = _DEFINITIONS if layout.with_memory else _DEFINITIONS[:1]
+    return Table(
+        title=f"Cost by {breakdown.kind}, {breakdown.device}",
+        columns=layout.columns(breakdown),
+        rows=tuple(rows),
+        sections=frozenset({named, len(rows) - 1}),
+        notes=(*(text.format(durations=durations) for text in definitions), *breakdown.notes),
+    )
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Which columns the table has, and the cells of a row in them."""
+
+    with_layer: bool
+    with_memory: bool
+    total_ns: int
+    label_width: int | None
+
+    def columns(self, breakdown: Breakdown) -> tuple[Column, ...]:
+        columns = [Column("label", breakdown.kind.capitalize())]
+        if self.with_layer:
+            columns.append(Column("layer", "Layer", "d"))
+        columns += [
+            Column("launches", "Calls" if breakdown.device == "cpu" else "Launches", ",d"),
+            Column("time_ms", "Time (ms)", ",.3f"),
+            Column("time_percent", "Time (%)", ".1f"),
+            Column("elapsed_ms", "Elapsed (ms)", ",.3f"),
+        ]
+        if self.with_memory:
+            columns += [
+                Column("allocated_mb", "Allocated (MB)", ",.2f"),
+                Column("peak_mb", "Peak (MB)", ",.2f"),
+                Column("growth_mb", "Growth (MB)", ",.2f"),
+                Column("escaped_mb", "Escaped (MB)", ",.2f"),
+            ]
+        return tuple(columns)
+
+    def row(self, cost: Cost) -> tuple[Cell, ...]:
+        label = _shortened(PAPER_LABELS.get(cost.label, cost.label), self.label_width)
+        levels = (cost.peak_bytes, cost.growth_bytes, cost.escaped_bytes)
+        return self._cells(label, cost.layer, [cost], cost.union_ns, levels)
+
+    def sum_row(self, costs: tuple[Cost, ...]) -> tuple[Cell, ...]:
+        """What adds up of several rows: elapsed times and levels of memory do not."""
+        return self._cells(f"({len(costs)} more)", None, costs, None, (None, None, None))
+
+    def _cells(
+        self,
+        label: str,
+        layer: int | None,
+        costs: Sequence[Cost],
+        elapsed_ns: int | None,
+        levels: tuple[int | None, ...],
+    ) -> tuple[Cell, ...]:
+        time_ns = sum(cost.time_ns for cost in costs)
+        cells: list[Cell] = [label]
+        if self.with_layer:
+            cells.append(layer)
+        cells += [
+            sum(cost.launches for cost in costs),
+            time_ns / _NS_PER_MS,
+            100 * time_ns / self.total_ns if self.total_ns else None,
+            None if elapsed_ns is None else elapsed_ns / _NS_PER_MS,
+        ]
+        if self.with_memory:
+            allocated_bytes = sum(cost.allocated_bytes for cost in costs)
+            cells += [None if size is None else size / _BYTES_PER_MB for size in (allocated_bytes, *levels)]
+        return tuple(cells)
+
+
+def _shortened(label: str, width: int | None) -> str:
+    if width is None or len(label) <= width:
+        return label
+    end = (width - 1) // 3
+    return f"{label[: width - 1 - end]}\N{HORIZONTAL ELLIPSIS}{label[len(label) - end :]}"

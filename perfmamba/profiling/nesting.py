@@ -1,0 +1,98 @@
+"""Which range holds a moment, and how long a set of intervals covers.
+
+In: spans on threads. Out: indices of spans, or nanoseconds. A span holds the moments from its start to its
+end, both included; of several the innermost is the one that started last (of those, the shortest; of
+those, the last in the file). Nothing assumes that spans nest: clocks that round make them cross.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from perfmamba.profiling.columns import Indices, Integers, Spans
+
+NOTHING = -1
+"""The index that stands for no span."""
+
+
+class RangeIndex:
+    """Answers, for spans on any threads, which of them holds a moment.
+
+    Args:
+        spans: the ranges; the answers are indices into them.
+    """
+
+    def __init__(self, spans: Spans) -> None:
+        self._order = np.lexsort((-spans.end_ns, spans.start_ns, spans.thread))
+        self._thread = spans.thread[self._order]
+        self._start_ns = spans.start_ns[self._order]
+        self._end_ns = spans.end_ns[self._order]
+        self._enclosing = _enclosing(self._thread, self._start_ns, self._end_ns)
+
+    def innermost(self, thread: Indices, time_ns: Integers) -> Integers:
+        """For each moment on a thread the span that holds it, else `NOTHING`."""
+        found = np.full(len(thread), NOTHING, np.int64)
+        for present in np.unique(thread):
+            asked = np.flatnonzero(thread == present)
+            first, end = np.searchsorted(self._thread, (present, present + 1))
+            started = np.searchsorted(self._start_ns[first:end], time_ns[asked], side="right")
+            found[asked] = np.where(started > 0, first + started - 1, NOTHING)
+        # The span that started last may be over; then the next to ask is the one it began in.
+        open_questions = np.flatnonzero(found != NOTHING)
+        while len(open_questions):
+            candidate = found[open_questions]
+            over = self._end_ns[candidate] < time_ns[open_questions]
+            open_questions = open_questions[over]
+            found[open_questions] = self._enclosing[candidate[over]]
+            open_questions = open_questions[found[open_questions] != NOTHING]
+        return self._original(found)
+
+    def enclosing(self) -> Integers:
+        """For each span the innermost one that it began in (before that one's end), else `NOTHING`."""
+        result = np.empty(len(self._order), np.int64)
+        result[self._order] = self._original(self._enclosing)
+        return result
+
+    def _original(self, sorted_index: Integers) -> Integers:
+        original = np.full(len(sorted_index), NOTHING, np.int64)
+        known = sorted_index != NOTHING
+        original[known] = self._order[sorted_index[known]]
+        return original
+
+
+def self_time_ns(spans: Spans) -> Integers:
+    """Each span's duration without the time that the spans directly inside it cover."""
+    parent = RangeIndex(spans).enclosing()
+    inside = np.flatnonzero(parent != NOTHING)
+    outer = parent[inside]
+    covered_ns = np.minimum(spans.end_ns[inside], spans.end_ns[outer]) - spans.start_ns[inside]
+    result = spans.duration_ns.copy()
+    np.subtract.at(result, outer, covered_ns)
+    return result
+
+
+def union_ns(start_ns: Integers, end_ns: Integers) -> int:
+    """How long at least one of the intervals is running."""
+    if not len(start_ns):
+        return 0
+    order = np.argsort(start_ns)
+    start_ns, end_ns = start_ns[order], end_ns[order]
+    covered_until = np.maximum.accumulate(end_ns)
+    begin = np.maximum(start_ns[1:], covered_until[:-1])
+    return int(end_ns[0] - start_ns[0] + np.maximum(end_ns[1:] - begin, 0).sum())
+
+
+def _enclosing(thread: Indices, start_ns: Integers, end_ns: Integers) -> npt.NDArray[np.int64]:
+    """For spans sorted by thread and start, the position of the one that each began in."""
+    result: list[int] = []
+    ends = end_ns.tolist()
+    open_spans: list[int] = []
+    current = None
+    for position, (its_thread, start) in enumerate(zip(thread.tolist(), start_ns.tolist(), strict=True)):
+        if its_thread != current:
+            current = its_thread
+            open_spans.clear()
+        while open_spans and ends[open_spans[-1]] <= start:
+            open_spans.pop()
+        result.append(open_spans[-1] if open_spans else NOTHING)
+        open_spans.append(position)
+    return np.array(result, np.int64)
