@@ -8,6 +8,7 @@ one.
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
+from typing import Any
 
 MODELS = ("mamba-130m", "mamba2-130m")
 MODES = ("prefill", "decode")
@@ -55,7 +56,7 @@ def tokens(model, seqlen: int):
 
 
 @cache
-def checked_forward(name: str, mode: str, seqlen: int) -> Callable[[], object]:
+def checked_forward(name: str, mode: str, seqlen: int) -> Callable[[], Any]:
     """A call that runs one forward pass and waits for the device: a prefill, or one decode step.
 
     Raises:
@@ -80,12 +81,13 @@ def checked_forward(name: str, mode: str, seqlen: int) -> Callable[[], object]:
     return _synchronised(prefill if mode == "prefill" else decode)
 
 
-def _synchronised(call: Callable[[], object]) -> Callable[[], object]:
+def _synchronised(call: Callable[[], Any]) -> Callable[[], Any]:
     if device() == "cpu":
         return call
 
     def call_and_wait():
-        call()
+        result = call()
         torch.cuda.synchronize()
+        return result
 
     return call_and_wait
