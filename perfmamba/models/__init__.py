@@ -2,7 +2,7 @@
 
 from perfmamba.models.annotation import annotate
 from perfmamba.models.devices import DTYPES, resolve_device, resolve_dtype
-from perfmamba.models.loading import LoadedModel, load_model
+from perfmamba.models.loading import LoadedModel, load_model, model_name
 from perfmamba.models.mixers import ComponentMap, Mixer, component_map
 from perfmamba.models.shapes import PUBLISHED_SHAPES, PublishedShape, published_config
 
@@ -16,6 +16,7 @@ __all__ = [
     "annotate",
     "component_map",
     "load_model",
+    "model_name",
     "published_config",
     "resolve_device",
     "resolve_dtype",

@@ -69,12 +69,15 @@ def load_model(
     Raises:
         ModelError: if there is no such model, or its files cannot be used.
     """
+    name = model_name(source, layers=layers)
     if source in PUBLISHED_SHAPES:
         full_layers = PUBLISHED_SHAPES[source].n_layer
         model = _random_model(source, layers, dtype, seed)
-        name, weights = source, f"random (seed {seed})"
+        weights = f"random (seed {seed})"
     else:
-        folder, name = _folder_of(source, trust_remote_code=trust_remote_code)
+        folder = Path(source)
+        if not folder.is_dir():
+            folder = _download(source, trust_remote_code=trust_remote_code)
         model, full_layers = _load_folder(folder, name, layers, dtype, trust_remote_code=trust_remote_code)
         weights = "checkpoint"
     install_mixer_functions(component_map(model))
@@ -94,12 +97,20 @@ def _random_model(name: str, layers: int | None, dtype: torch.dtype, seed: int) 
     return model
 
 
-def _folder_of(source: str, *, trust_remote_code: bool) -> tuple[Path, str]:
-    folder = Path(source)
-    if folder.is_dir():
-        return folder, folder.resolve().name
+def model_name(source: str, *, layers: int | None = None) -> str:
+    """The name that `load_model(source)` gives, found without loading anything.
+
+    Raises:
+        ModelError: if `source` is no published shape, folder or hub id, or a published shape has fewer
+            than `layers` blocks.
+    """
+    if source in PUBLISHED_SHAPES:
+        checked_layers(layers, PUBLISHED_SHAPES[source].n_layer)
+        return source
+    if Path(source).is_dir():
+        return Path(source).resolve().name
     if source.count("/") == 1 and not source.startswith((".", "/", "~")):
-        return _download(source, trust_remote_code=trust_remote_code), source
+        return source
     import difflib
 
     close = difflib.get_close_matches(source, PUBLISHED_SHAPES, n=_SUGGESTIONS)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -32,13 +33,15 @@ class Column:
 
     Attributes:
         key: the name in CSV and JSON, with its unit, such as `latency_ms`.
-        header: the name for people, with its unit, such as `Latency (ms)`.
+        header: the name for people, with its unit, such as `Latency (ms)`; may hold a line break.
         spec: a format specification for numbers, such as `,.2f`; text columns need none.
+        unit: how many of the key's unit make one of the header's, such as 1e6 for ns shown as ms.
     """
 
     key: str
     header: str
     spec: str = ""
+    unit: float = 1
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def render(table: Table, table_format: TableFormat, *, color: bool = False) -> s
         )
     body = tabulate(
         [_formatted(table.columns, row) for row in table.rows],
-        headers=[column.header for column in table.columns],
+        headers=[column.header.replace("\n", " ") for column in table.columns],
         tablefmt=_TABULATE_FORMATS[table_format],
         colalign=["right" if _is_numeric(table, i) else "left" for i in range(len(table.columns))],
         disable_numparse=True,
@@ -93,7 +96,9 @@ def _formatted(columns: tuple[Column, ...], row: tuple[Cell, ...]) -> list[str]:
 def _format_cell(column: Column, cell: Cell) -> str:
     if cell is None:
         return "-"
-    return cell if isinstance(cell, str) else format(cell, column.spec)
+    if isinstance(cell, str):
+        return cell
+    return format(cell if column.unit == 1 else cell / column.unit, column.spec)
 
 
 def _is_numeric(table: Table, index: int) -> bool:
@@ -109,7 +114,7 @@ def _csv(table: Table) -> str:
 
 
 def _text(table: Table, *, color: bool) -> str:
-    grid = RichTable(title=Text(table.title), title_justify="left")
+    grid = RichTable(box=box.SIMPLE, padding=(0, 1, 0, 0))
     for index, column in enumerate(table.columns):
         justify: Literal["left", "right"] = "right" if _is_numeric(table, index) else "left"
         grid.add_column(Text(column.header), justify=justify, no_wrap=True)
@@ -122,4 +127,4 @@ def _text(table: Table, *, color: bool) -> str:
     console = Console(file=out, width=10_000, force_terminal=color, no_color=not color, highlight=False)
     console.print(grid)
     lines = [line.rstrip() for line in out.getvalue().splitlines()]
-    return "\n".join([*lines, *table.notes])
+    return "\n".join([table.title, *lines[1:-1], *table.notes])

@@ -1,0 +1,195 @@
+"""The command line: one thin command per verb.
+
+Each command checks its input, calls one function of the package and prints. Anything a user can act on ends
+as one line on stderr and exit code 2; Ctrl-C ends with exit code 130.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+
+import perfmamba
+from perfmamba.errors import InputError, PerfMambaError
+from perfmamba.report import TableFormat, render
+
+# Kineto announces every start and stop of the profiler on stderr, below no level but this.
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+# transformers warns once for every kernel that it has no fast version of; results name the packages there.
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+_EXIT_INPUT = 2
+_EXIT_INTERRUPTED = 130
+_LABEL_WIDTH = 60
+
+Several = Parameter(consume_multiple=True, negative="")
+Switch = Parameter(negative="")
+
+app = App(
+    name="perfmamba",
+    version=perfmamba.__version__,
+    help="See where the time and memory of Mamba-1 and Mamba-2 models go.",
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
+    try:
+        app(arguments, exit_on_error=False, print_error=False)
+    except (PerfMambaError, CycloptsError) as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(_EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # the reader of a pipe has seen enough; keep Python from complaining about it once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _fail(message: str) -> None:
+    print(f"perfmamba: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(_EXIT_INPUT)
+
+
+@app.command
+def profile(
+    models: Annotated[list[str], Parameter(negative="")],
+    /,
+    *,
+    seqlen: Annotated[tuple[int, ...], Several] = (64, 512, 2048),
+    batch: int = 8,
+    mode: Annotated[tuple[Literal["prefill", "decode"], ...], Several] = ("prefill",),
+    device: str | None = None,
+    dtype: str = "float32",
+    layers: int | None = None,
+    warmup: int = 3,
+    repeat: int = 3,
+    seed: int = 0,
+    out: Path,
+    resume: Annotated[bool, Switch] = False,
+    overwrite: Annotated[bool, Switch] = False,
+) -> None:
+    """Profile models by component: a trace and a result for every model, mode and length.
+
+    Args:
+        models: Published shapes (mamba2-130m, seeded random weights), checkpoint folders, or hub ids.
+        seqlen: Prompt lengths in tokens.
+        batch: Sequences at once.
+        mode: prefill (the prompt at once) or decode (single tokens after it), or both.
+        device: cpu, cuda or cuda:INDEX; by default the GPU if there is one.
+        dtype: float32, bfloat16 or float16.
+        layers: Keep only the first blocks of each model, for small machines.
+        warmup: Passes before anything is measured.
+        repeat: Passes timed without the profiler, then as many with it.
+        seed: Seeds the random weights and tokens.
+        out: Folder for the results.
+        resume: Keep the results that the folder has and do the rest.
+        overwrite: Measure again what the folder has.
+    """
+    from perfmamba.models import resolve_device, resolve_dtype
+    from perfmamba.profiling.grid import make_jobs, pending_jobs
+    from perfmamba.progress import show_progress
+
+    if resume and overwrite:
+        raise InputError("--resume and --overwrite exclude each other; give one")
+    resolve_dtype(dtype)
+    resolved = resolve_device(device)
+    jobs = make_jobs(
+        models,
+        modes=mode,
+        seqlens=seqlen,
+        batch=batch,
+        dtype=dtype,
+        device=resolved,
+        layers=layers,
+        warmup=warmup,
+        repeat=repeat,
+        seed=seed,
+    )
+    existing: Literal["refuse", "resume", "overwrite"] = (
+        "resume" if resume else "overwrite" if overwrite else "refuse"
+    )
+    show_progress(pending_jobs(jobs, out, existing), total=len(jobs), folder=out, device=resolved)
+    print(f"Results in {out}. Next: perfmamba table 1 {out}")
+
+
+@app.command
+def parse(
+    traces: Annotated[list[Path], Parameter(negative="")],
+    /,
+    *,
+    by: Literal["component", "layer", "kernel", "op"] = "component",
+    top: int | None = None,
+    format: TableFormat = "text",  # noqa: A002  # the option's name
+    partial: Annotated[bool, Switch] = False,
+) -> None:
+    """Break a Kineto trace down by component, layer, kernel or operator.
+
+    Args:
+        traces: Traces of any torch profiler, .json or .json.gz.
+        by: What a row is. Traces without PerfMamba's ranges are split by what they have.
+        top: Show only the costliest rows and sum the others.
+        format: text, markdown, latex, csv, html or json.
+        partial: Read a truncated trace up to the cut.
+    """
+    from perfmamba.profiling import break_down, breakdown_table, read_trace
+
+    if top is not None and top < 1:
+        raise InputError(f"--top {top}: give a number of at least 1")
+    if len(traces) > 1 and format in {"csv", "json"}:
+        raise InputError(f"--format {format} takes one trace at a time; you gave {len(traces)}")
+    width = _LABEL_WIDTH if format == "text" else None
+    for path in traces:
+        breakdown = break_down(read_trace(path, partial=partial), by=by)
+        table = breakdown_table(breakdown, top, label_width=width)
+        print(render(replace(table, title=f"{path.name}: {table.title}"), format, color=_color()))
+
+
+tables = App(name="table", help="Print a table of the paper from measured results.")
+app.command(tables)
+
+
+@tables.command(name="1")
+def table_1(
+    folder: Path,
+    /,
+    *,
+    against: Literal["paper"] | None = None,
+    mode: Literal["prefill", "decode"] = "prefill",
+    memory: Literal["allocated", "peak", "growth"] = "allocated",
+    batch: int | None = None,
+    dtype: str | None = None,
+    device: Literal["cpu", "cuda"] | None = None,
+    format: TableFormat = "text",  # noqa: A002  # the option's name
+) -> None:
+    """What each component costs, from the results of `perfmamba profile`.
+
+    Args:
+        folder: What `perfmamba profile --out` wrote.
+        against: paper puts the paper's numbers and the ratios beside ours.
+        mode: Which results to show.
+        memory: allocated (sum of allocations), peak (highest live bytes) or growth (rise within a component).
+        batch: Choose the results of this batch size.
+        dtype: Choose the results of this dtype.
+        device: Choose the results of this device.
+        format: text, markdown, latex, csv, html or json.
+    """
+    from perfmamba.profiling.results import read_results
+    from perfmamba.report.table1 import table1, table1_against_paper
+
+    wanted = {"batch": batch, "dtype": dtype, "device": device}
+    results = [
+        result
+        for result in read_results(folder)
+        if all(value in {None, getattr(result.cell, axis)} for axis, value in wanted.items())
+    ]
+    make = table1_against_paper if against == "paper" else table1
+    print(render(make(results, mode=mode, memory=memory), format, color=_color()))
+
+
+def _color() -> bool:
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ

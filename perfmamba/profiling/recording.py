@@ -1,0 +1,95 @@
+"""One torch-profiler trace, and unprofiled latencies, of a callable.
+
+In: a callable that makes one forward pass. Out: a gzipped Kineto trace with shapes and memory, and the
+wall time of passes that no profiler slowed down.
+"""
+
+import gzip
+import re
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile, schedule
+
+from perfmamba.files import replacing
+
+_GZIP_LEVEL = 4
+_BLOCK_BYTES = 1 << 20
+# The profiler's own metadata lies in the first and the last few hundred bytes.
+_MARGIN_BYTES = 1 << 16
+_HOST_NAME = re.compile(rb'"host_name":\s*"[^"]*",?')
+_TRACE_NAME = re.compile(rb'("traceName":\s*)"[^"]*"')
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done all it was given; nothing to wait for on a CPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def latencies_ms(run: Callable[[], object], *, device: torch.device, repeat: int) -> tuple[float, ...]:
+    """The time of each of `repeat` calls, in ms: CUDA events on a GPU, the wall clock on a CPU."""
+    if device.type != "cuda":
+        samples = []
+        for _ in range(repeat):
+            start = time.perf_counter_ns()
+            run()
+            samples.append((time.perf_counter_ns() - start) / 1e6)
+        return tuple(samples)
+    event_class: Any = torch.cuda.Event  # untyped in torch
+    events = [event_class(enable_timing=True) for _ in range(repeat + 1)]
+    synchronize(device)
+    with torch.cuda.device(device):
+        events[0].record()
+        for event in events[1:]:
+            run()
+            event.record()
+    synchronize(device)
+    return tuple(start.elapsed_time(end) for start, end in pairwise(events))
+
+
+def record_trace(run: Callable[[], object], path: Path, *, device: torch.device, repeat: int) -> None:
+    """Profile `repeat` calls and write their trace to `path` (.json.gz).
+
+    One more call goes before them, while the profiler warms up. The device is synchronised before the
+    recorded window opens and before it closes, so every kernel in the trace was launched in it.
+
+    Raises:
+        InputError: if the trace cannot be written.
+    """
+    activities = [ProfilerActivity.CPU]
+    if device.type == "cuda":
+        activities.append(ProfilerActivity.CUDA)
+    with profile(
+        activities=activities,
+        schedule=schedule(wait=0, warmup=1, active=repeat, repeat=1),
+        record_shapes=True,
+        profile_memory=True,
+    ) as profiler:
+        for _ in range(1 + repeat):
+            run()
+            synchronize(device)
+            profiler.step()
+    with TemporaryDirectory(dir=path.parent, prefix=".trace-") as scratch, replacing(path) as compressed:
+        plain = Path(scratch) / "trace.json"
+        profiler.export_chrome_trace(str(plain))
+        compress_trace(plain, compressed)
+
+
+def compress_trace(plain: Path, compressed: Path) -> None:
+    """Gzip a trace, leaving out what the profiler tells of the machine: host name and file path."""
+    size = plain.stat().st_size
+    with plain.open("rb") as text, gzip.open(compressed, "wb", compresslevel=_GZIP_LEVEL) as out:
+        head = text.read(_MARGIN_BYTES)
+        out.write(_HOST_NAME.sub(b"", head))
+        middle = size - 2 * _MARGIN_BYTES
+        while middle > 0:
+            block = text.read(min(_BLOCK_BYTES, middle))
+            out.write(block)
+            middle -= len(block)
+        out.write(_TRACE_NAME.sub(rb'\1""', text.read()))

@@ -1,0 +1,158 @@
+"""The results of profiling runs: what a cell of the grid is, what was measured in it, and its file.
+
+A folder of results holds, for each cell, `<cell>.json` and the `<cell>.trace.json.gz` that it was computed
+from. A cell that ran out of memory has a result too, which says so.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from perfmamba.environment import Environment
+from perfmamba.errors import InputError
+from perfmamba.files import replacing
+from perfmamba.profiling.counts import Mode
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one profiling run measures.
+
+    Attributes:
+        model: name of the model, as `LoadedModel.name`.
+        mode: `prefill` runs `seqlen` tokens into a new cache; `decode` runs one token after them.
+        seqlen: tokens in the prompt.
+        batch: sequences at once.
+        dtype: name of the weights' dtype.
+        device: `cpu` or `cuda`.
+        layers: blocks kept of the model; None for all.
+        warmup: unmeasured passes before anything is measured.
+        repeat: passes timed without the profiler, and again as many profiled.
+        seed: seeds the tokens, and the weights of a published shape.
+    """
+
+    model: str
+    mode: Mode
+    seqlen: int
+    batch: int
+    dtype: str
+    device: str
+    layers: int | None
+    warmup: int
+    repeat: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The stem of the cell's files."""
+        depth = "" if self.layers is None else f"_l{self.layers}"
+        model = self.model.replace("/", "--")
+        return f"{model}{depth}_{self.mode}_b{self.batch}_s{self.seqlen}_{self.dtype}_{self.device}"
+
+
+@dataclass(frozen=True)
+class ComponentCost:
+    """What one component cost in one forward pass, all layers together.
+
+    Attributes:
+        component: one of `COMPONENTS`, `other` or `unattributed`.
+        launches: kernels (on a CPU: operators) launched.
+        time_ns: sum of kernel durations (on a CPU: self time of operators), mean over the passes.
+        union_ns: time with at least one of its kernels running, mean over the passes.
+        allocated_bytes: sum of allocations, mean over the passes; None if none were recorded.
+        peak_bytes: highest live bytes on the device seen at an allocation in it; None without one.
+        growth_bytes: highest rise of live bytes above those at the entry of one of its ranges.
+        flops: counted from shapes; None where nothing is counted.
+        io_bytes: least traffic, counted from shapes; None where nothing is counted.
+    """
+
+    component: str
+    launches: float
+    time_ns: float
+    union_ns: float
+    allocated_bytes: float | None
+    peak_bytes: int | None
+    growth_bytes: int | None
+    flops: int | None
+    io_bytes: int | None
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """A cell's measurement.
+
+    Attributes:
+        cell: what was measured.
+        status: `ok`, or `out_of_memory`, which leaves the measured fields empty.
+        environment: what it was measured on.
+        generation: 1 for Mamba-1, 2 for Mamba-2.
+        weights: `random (seed N)` or `checkpoint`.
+        full_layers: blocks of the whole model.
+        latency_ms: each unprofiled pass.
+        components: the costs, `other` and `unattributed` among them.
+        total: the whole trace; the components sum to it.
+        notes: what the reader of the trace remarked.
+        error: the allocator's message when out of memory.
+        schema: version of this layout.
+    """
+
+    cell: Cell
+    status: Literal["ok", "out_of_memory"]
+    environment: Environment
+    generation: int
+    weights: str
+    full_layers: int
+    latency_ms: tuple[float, ...] = ()
+    components: tuple[ComponentCost, ...] = ()
+    total: ComponentCost | None = None
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+    schema: Literal[1] = 1
+
+
+def trace_path(folder: Path, cell: Cell) -> Path:
+    """Where a cell's trace is kept."""
+    return folder / f"{cell.name}.trace.json.gz"
+
+
+def result_path(folder: Path, cell: Cell) -> Path:
+    """Where a cell's result is kept."""
+    return folder / f"{cell.name}.json"
+
+
+def write_result(folder: Path, result: CellResult) -> None:
+    """Write a result beside its trace.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
+    with replacing(result_path(folder, result.cell)) as partial:
+        partial.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2))
+
+
+def read_result(path: Path) -> CellResult:
+    """Read a result back.
+
+    Raises:
+        InputError: if the file is not a result of this version.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=CellResult)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise InputError(f"{path}: not a profiling result: {error}; profile the cell again") from error
+
+
+def read_results(folder: Path) -> tuple[CellResult, ...]:
+    """Every result in a folder, in the order of their names.
+
+    Raises:
+        InputError: if there is no such folder, no result in it, or a file that is not a result.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give the one that `perfmamba profile --out` wrote")
+    results = tuple(read_result(path) for path in sorted(folder.glob("*.json")))
+    if not results:
+        raise InputError(f"{folder}: no profiling results here; run `perfmamba profile ... --out {folder}`")
+    return results
