@@ -123,7 +123,7 @@ def test_products_equal_torchs_counter(config, batch, seqlen):
         config,
         batch * (max(seqlen, taps) + taps - 1),
     )
-    assert decode == as_executed(count(dims, batch=batch, mode="decode"), config, batch * 2)
+    assert decode == as_executed(count(dims, batch=batch, seqlen=1, mode="decode"), config, batch * 2)
 
 
 @pytest.mark.parametrize("seqlen", [64, 512, 2048])
@@ -132,7 +132,7 @@ def test_products_equal_torchs_counter_on_mamba2_130m(seqlen):
     prefill, decode = seen_by_torch(config, 8, seqlen)
     counted = count(dimensions(config), batch=8, seqlen=seqlen, ssd_form="transformers")
     assert prefill == as_executed(counted, config, 8 * (seqlen + 3))
-    assert decode == as_executed(count(dimensions(config), batch=8, mode="decode"), config, 8 * 2)
+    assert decode == as_executed(count(dimensions(config), batch=8, seqlen=1, mode="decode"), config, 8 * 2)
 
 
 def test_dimensions_of_the_published_130m_models():
@@ -188,13 +188,13 @@ def test_least_scan_traffic_in_16_bit(n, kilobytes):
 
 
 def test_projections_of_mamba2_130m_per_token():
-    layer = count(dimensions(MAMBA2_130M), batch=1).layer
+    layer = count(dimensions(MAMBA2_130M), batch=1, seqlen=1).layer
     assert (layer["in_proj"].flops, layer["out_proj"].flops) == (5_148_672, 2_359_296)
 
 
 def test_a_decode_step_moves_every_weight_and_the_state_twice():
     config = MAMBA2_130M
-    one, two = (count(dimensions(config), batch=batch, mode="decode").total() for batch in (1, 2))
+    one, two = (count(dimensions(config), batch=batch, seqlen=1, mode="decode").total() for batch in (1, 2))
     assert two.state_elements == 2 * one.state_elements == 4 * 24 * 1536 * 128
     # What does not grow with the batch is the weights: all parameters, read once. The tied embedding is
     # read in full by lm_head; looking a token up is an activation.
@@ -245,4 +245,4 @@ def test_traffic_does_not_depend_on_the_form(config, seqlen):
 @given(config=configs(), seqlen=st.integers(1, 10_000))
 def test_a_decode_step_does_not_depend_on_the_context(config, seqlen):
     dims = dimensions(config)
-    assert count(dims, batch=2, seqlen=seqlen, mode="decode") == count(dims, batch=2, mode="decode")
+    assert count(dims, batch=2, seqlen=seqlen, mode="decode") == count(dims, batch=2, seqlen=1, mode="decode")

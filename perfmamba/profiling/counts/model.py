@@ -52,7 +52,7 @@ class ModelCount:
 
 
 def count(
-    dims: Dimensions, *, batch: int, seqlen: int = 1, mode: Mode = "prefill", ssd_form: SsdForm = "chunked"
+    dims: Dimensions, *, batch: int, seqlen: int, mode: Mode = "prefill", ssd_form: SsdForm = "chunked"
 ) -> ModelCount:
     """The FLOPs and least traffic of one forward pass.
 
@@ -62,8 +62,8 @@ def count(
     Args:
         dims: the model's sizes.
         batch: sequences.
-        seqlen: positions of a prefill. A decode step is one position a sequence whatever came before, and
-            does not depend on it.
+        seqlen: positions of a prefill. A decode step is one position a sequence, whatever the length before
+            it: it does not depend on `seqlen`.
         mode: a prefill, or one decode step.
         ssd_form: how a Mamba-2 prefill scans. Mamba-1 and decode have only the recurrence.
 
