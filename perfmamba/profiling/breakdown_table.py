@@ -17,7 +17,7 @@ _BYTES_PER_MB = 1e6
 _DEFINITIONS = (
     "Time is the sum of {durations}; elapsed counts what overlaps once.",
     "Allocated is the sum of all allocations, peak the highest live memory at one of them,",
-    "growth its highest rise since the range began, escaped what was not freed within the range. MB: 1e6 bytes.",
+    "growth its highest rise since the range began, escaped what the range did not free. MB is 1e6 bytes.",
 )
 
 

@@ -236,5 +236,7 @@ def _nanoseconds(microseconds: list[Any]) -> Integers:
     ticks = np.array(microseconds)
     if np.abs(ticks).max() >= _EXACT_MICROSECONDS:
         raise InexactTicksError
-    nanoseconds: Integers = np.rint(ticks * 1000).astype(np.int64)
+    # Not rint(ticks * 1000): above 2**42 that product is a multiple of a half and may round the wrong way.
+    whole = np.floor(ticks)
+    nanoseconds: Integers = whole.astype(np.int64) * 1000 + np.rint((ticks - whole) * 1000).astype(np.int64)
     return nanoseconds

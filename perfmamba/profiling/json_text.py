@@ -191,7 +191,7 @@ class JsonText:
             offset = self.offset + len(characters[self._at : error.pos].encode())
             raise self.error(f"not JSON: {error.msg}", offset) from None
         except (ValueError, RecursionError) as error:
-            raise self.error(f"not JSON that can be read: {error}") from None
+            raise self.error(f"not JSON that can be read ({error})") from None
         if end == len(characters) and characters[end - 1] not in '"}]' and not self._at_end:
             raise _IncompleteError  # a number may have more digits
         self._move_to(end)
@@ -233,7 +233,7 @@ class JsonText:
         unread = self._stop - self._start
         if unread > _MAX_VALUE_BYTES:
             raise self.error(f"one value is longer than {_MAX_VALUE_BYTES >> 20} MiB: not a trace")
-        if 2 * unread > len(self._buffer):
+        if 2 * unread >= len(self._buffer) - 1:
             self._buffer += bytes(len(self._buffer))
         self._characters = None
         self._fill()

@@ -70,7 +70,7 @@ class _Reader:
         self._decoder = EventDecoder(float)
 
     def read(self) -> None:
-        if self._text.peek() not in ("{", "["):
+        if self._text.peek() not in ("{", "[", ""):
             raise self._text.error("not a trace: JSON that starts with { or [ should be here")
         if self._text.take("{", "[") == "[":
             self._read_events()
