@@ -6,9 +6,10 @@ every digit and name each column by its `key`.
 """
 
 import csv
+import html
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -16,15 +17,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
-from tabulate import tabulate
+from tabulate import LATEX_ESCAPE_RULES, tabulate
 
 TableFormat = Literal["text", "markdown", "latex", "csv", "html", "json"]
 FORMATS: tuple[TableFormat, ...] = get_args(TableFormat)
 
 Cell = str | int | float | None
 """One value; None prints as "-" (not measured, not applicable)."""
-
-_TABULATE_FORMATS = {"markdown": "pipe", "latex": "latex_booktabs", "html": "html"}
 
 
 @dataclass(frozen=True)
@@ -71,22 +70,62 @@ class Table:
 
 def render(table: Table, table_format: TableFormat, *, color: bool = False) -> str:
     """The table as a string in one of `FORMATS`; `color` adds terminal styles to `text`."""
-    if table_format == "text":
-        return _text(table, color=color)
-    if table_format == "csv":
-        return _csv(table)
-    if table_format == "json":
-        return json.dumps(
-            {"title": table.title, "rows": list(table.records()), "notes": table.notes}, indent=2
-        )
-    body = tabulate(
-        [_formatted(table.columns, row) for row in table.rows],
-        headers=[column.header.replace("\n", " ") for column in table.columns],
-        tablefmt=_TABULATE_FORMATS[table_format],
+    match table_format:
+        case "text":
+            return _text(table, color=color)
+        case "markdown":
+            return _markdown(table)
+        case "latex":
+            return _latex(table)
+        case "html":
+            return _html(table)
+        case "csv":
+            return _csv(table)
+        case "json":
+            return _json(table)
+
+
+def _json(table: Table) -> str:
+    return json.dumps({"title": table.title, "rows": list(table.records()), "notes": table.notes}, indent=2)
+
+
+def _markdown(table: Table) -> str:
+    body = _tabulated(table, "pipe", lambda text: text.replace("|", r"\|"))
+    return "\n\n".join([table.title, body, *table.notes])
+
+
+def _latex(table: Table) -> str:
+    """A `table` environment; its rules need the package booktabs."""
+    return "\n".join(
+        [
+            r"\begin{table}",
+            rf"\caption{{{_latex_escaped(table.title)}}}",
+            _tabulated(table, "latex_booktabs"),
+            *(rf"\par {_latex_escaped(note)}" for note in table.notes),
+            r"\end{table}",
+        ]
+    )
+
+
+def _latex_escaped(text: str) -> str:
+    return "".join(LATEX_ESCAPE_RULES.get(character, character) for character in text)
+
+
+def _html(table: Table) -> str:
+    """A `figure` element, to put into a page."""
+    notes = "".join(f"<p>{html.escape(note)}</p>\n" for note in table.notes)
+    caption = f"<figcaption>{html.escape(table.title)}</figcaption>"
+    return f"<figure>\n{caption}\n{_tabulated(table, 'html')}\n{notes}</figure>"
+
+
+def _tabulated(table: Table, tabulate_format: str, escaped: Callable[[str], str] = str) -> str:
+    return tabulate(
+        [[escaped(cell) for cell in _formatted(table.columns, row)] for row in table.rows],
+        headers=[escaped(column.header.replace("\n", " ")) for column in table.columns],
+        tablefmt=tabulate_format,
         colalign=["right" if _is_numeric(table, i) else "left" for i in range(len(table.columns))],
         disable_numparse=True,
     )
-    return "\n\n".join(part for part in (table.title, body, "\n".join(table.notes)) if part)
 
 
 def _formatted(columns: tuple[Column, ...], row: tuple[Cell, ...]) -> list[str]:
