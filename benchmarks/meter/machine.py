@@ -116,12 +116,15 @@ def _slug(*parts: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", " ".join(parts).lower()).strip("-")
 
 
-def _load(*, machine_name=None, force_interactive=False, **_ignored) -> Machine:
-    """Stand-in for `Machine.load`: the described machine, called `machine_name` if the user named it."""
+def _load(*, machine_name=None, interactive=False, **_ignored) -> Machine:
+    """Stand-in for `Machine.load`: the described machine, called `machine_name` if the user named it.
+
+    Only the commands that measure pass `interactive`; the other is `asv machine`, which gets told.
+    """
     fields = machine_fields()
     machine = Machine()
     machine.__dict__.update(fields, machine=machine_name or fields["machine"])
-    if force_interactive:
+    if not interactive:
         log.info("This project describes the machine by itself:")
         for name, value in machine.__dict__.items():
             log.info(f"  {name}: {value}")

@@ -119,3 +119,9 @@ def test_asv_gets_the_fields_and_stores_them(plugged, tmp_path_factory):
 def test_a_name_given_by_the_user_wins(plugged):
     loaded = plugged.load(machine_name="our-a100", interactive=True)
     assert vars(loaded) == {**machine.machine_fields(), "machine": "our-a100"}
+
+
+def test_asv_machine_shows_the_fields_and_stores_nothing(plugged, caplog):
+    with caplog.at_level("INFO"):
+        plugged.load(force_interactive=True, use_defaults=True)
+    assert f"gpu: {machine.machine_fields()['gpu']}" in caplog.text
