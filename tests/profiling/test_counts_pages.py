@@ -135,3 +135,8 @@ def test_example_of_the_counting_page(component):
             f"{decode.moved_bytes(element_bytes=2) / 1e6:,.1f}",
         ]
     assert row(f"`{component}`", *cells) in counting_page()
+
+
+def test_default_scan_per_token_of_the_counting_page():
+    per_token = counted(2, 2048)["ssm"].flops / (24 * 8 * 2048)
+    assert f"`chunked`, is {per_token / 1e6:.3f} with its elementwise part" in counting_page()
