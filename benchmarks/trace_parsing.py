@@ -1,0 +1,60 @@
+"""Trace parsing: CPU time and memory to read and attribute a Kineto trace."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.parsing.large_trace import generated_step, write_large_trace
+
+try:
+    from perfmamba.profiling import break_down, read_trace
+except ImportError:  # a commit from before the reader
+    read_trace = None
+
+MEGABYTES = (8, 64)
+_PEAK = """
+import resource, sys
+from perfmamba.profiling import break_down, read_trace
+break_down(read_trace(sys.argv[1]))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+class TraceParsing:
+    """A generated trace with memory, shapes and stacks."""
+
+    params = (MEGABYTES,)
+    param_names = ("megabytes",)
+    version = "1"
+    timer = time.process_time
+    number = 1
+    repeat = (3, 10, 2.0)
+
+    def setup_cache(self):
+        step = generated_step()
+        for megabytes in MEGABYTES:
+            write_large_trace(Path(f"{megabytes}.json"), step, megabytes * 10**6)
+
+    def setup(self, megabytes):
+        if read_trace is None:
+            raise NotImplementedError("this commit has no trace reader")
+        self.path = f"{megabytes}.json"
+        self.trace = read_trace(self.path)
+        assert break_down(self.trace).unattributed.time_ns == 0, "every kernel is launched in a component"
+
+    def time_read(self, _megabytes):
+        read_trace(self.path)
+
+    def time_break_down_component(self, _megabytes):
+        break_down(self.trace, "component")
+
+    def time_break_down_op(self, _megabytes):
+        break_down(self.trace, "op")
+
+    def track_peak_bytes(self, _megabytes):
+        """Peak resident memory of a fresh interpreter that reads and attributes the trace."""
+        command = [sys.executable, "-c", _PEAK, self.path]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    track_peak_bytes.unit = "bytes"
