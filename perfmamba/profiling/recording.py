@@ -75,7 +75,7 @@ def record_trace(run: Callable[[], object], path: Path, *, device: torch.device,
             run()
             synchronize(device)
             profiler.step()
-    with TemporaryDirectory(dir=path.parent, prefix=".trace-") as scratch, replacing(path) as compressed:
+    with replacing(path) as compressed, TemporaryDirectory(dir=path.parent, prefix=".trace-") as scratch:
         plain = Path(scratch) / "trace.json"
         profiler.export_chrome_trace(str(plain))
         compress_trace(plain, compressed)
@@ -83,13 +83,16 @@ def record_trace(run: Callable[[], object], path: Path, *, device: torch.device,
 
 def compress_trace(plain: Path, compressed: Path) -> None:
     """Gzip a trace, leaving out what the profiler tells of the machine: host name and file path."""
-    size = plain.stat().st_size
+    middle = plain.stat().st_size - 2 * _MARGIN_BYTES
     with plain.open("rb") as text, gzip.open(compressed, "wb", compresslevel=_GZIP_LEVEL) as out:
-        head = text.read(_MARGIN_BYTES)
-        out.write(_HOST_NAME.sub(b"", head))
-        middle = size - 2 * _MARGIN_BYTES
+        if middle <= 0:
+            out.write(_anonymous(text.read()))
+            return
+        out.write(_anonymous(text.read(_MARGIN_BYTES)))
         while middle > 0:
-            block = text.read(min(_BLOCK_BYTES, middle))
-            out.write(block)
-            middle -= len(block)
-        out.write(_TRACE_NAME.sub(rb'\1""', text.read()))
+            middle -= out.write(text.read(min(_BLOCK_BYTES, middle)))
+        out.write(_anonymous(text.read()))
+
+
+def _anonymous(text: bytes) -> bytes:
+    return _TRACE_NAME.sub(rb'\1""', _HOST_NAME.sub(b"", text))
