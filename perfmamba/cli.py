@@ -33,6 +33,7 @@ app = App(
     name="perfmamba",
     version=perfmamba.__version__,
     help="See where the time and memory of Mamba-1 and Mamba-2 models go.",
+    result_action="return_value",
 )
 
 

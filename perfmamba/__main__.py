@@ -1,0 +1,5 @@
+"""`python -m perfmamba`."""
+
+from perfmamba.cli import main
+
+main()
