@@ -84,4 +84,4 @@ def _install(session: nox.Session, *arguments: str) -> None:
 
 def _publish(session: nox.Session) -> None:
     session.run("asv", "publish")
-    session.log("The site is in html/; look at it with: asv preview")
+    session.log("Look at the site with: python -m http.server --bind 127.0.0.1 --directory html")
