@@ -4,16 +4,16 @@ In: a `Trace`. Out: a `Breakdown`, whose rows close: times, launches, allocated 
 of `other` and of `unattributed` sum to the total exactly.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from perfmamba.components import OTHER, UNATTRIBUTED
-from perfmamba.profiling.allocations import NEVER, MemoryHistory, memory_history
+from perfmamba.profiling.allocations import MemoryHistory, memory_history
 from perfmamba.profiling.causes import Work, attribute_work, work_notes
-from perfmamba.profiling.columns import Integers
-from perfmamba.profiling.nesting import NOTHING, RangeIndex, union_ns
+from perfmamba.profiling.columns import Indices
+from perfmamba.profiling.nesting import RangeIndex, union_ns
 from perfmamba.profiling.trace import DeviceKind, Trace
 from perfmamba.profiling.views import By, Label, View, view_of
 
@@ -89,85 +89,91 @@ def break_down(trace: Trace, by: By = "component") -> Breakdown:
     view = view_of(trace, by)
     ranges = RangeIndex(view.ranges)
     work = attribute_work(trace, view, ranges)
-    memory = trace.device_memory
-    history = memory_history(memory, ranges.innermost(memory.thread, memory.time_ns), view.ranges)
-    ledger = _Ledger(
-        work=work,
-        work_label=work.spans.name.astype(np.int64) if view.kind == "kernel" else view.label_of(work.range),
-        history=history,
-        memory_label=view.label_of(history.range),
-    )
-    rows = [ledger.cost(index, label) for index, label in enumerate(view.labels)]
+    history = _device_history(trace, view, ranges)
+    unattributed, *rows = _costs(view, work, history)
     other = next((cost for cost in rows if view.ours and cost.label == OTHER), None)
-    costly = (
-        cost
-        for cost in rows
-        if cost is not other and (cost.launches or cost.allocated_bytes or cost.freed_bytes)
-    )
+    costly = (cost for cost in rows if cost is not other and _costs_anything(cost))
     return Breakdown(
         by=by,
         kind=view.kind,
         device=trace.device,
         rows=tuple(sorted(costly, key=lambda cost: (-cost.time_ns, cost.label, cost.layer or 0))),
         other=other,
-        unattributed=ledger.cost(NOTHING, Label(UNATTRIBUTED)),
-        total=ledger.total(),
-        has_memory=len(memory) > 0,
-        notes=_notes(trace, view, history),
+        unattributed=unattributed,
+        total=_total(work, history),
+        has_memory=len(history) > 0,
+        notes=_notes(trace, view, work, history),
     )
 
 
-@dataclass(frozen=True)
-class _Ledger:
-    """All work and all memory events of a trace, each with the index of its label, else `NOTHING`."""
-
-    work: Work
-    work_label: Integers
-    history: MemoryHistory
-    memory_label: Integers
-
-    def cost(self, index: int, label: Label) -> Cost:
-        """The cost of one label."""
-        work = np.flatnonzero(self.work_label == index)
-        events = np.flatnonzero(self.memory_label == index)
-        escaped = None if self.history.freed_in is None else self.history.freed_in != self.history.range
-        return self._cost(label, work, events, self.history.growth_bytes, escaped)
-
-    def total(self) -> Cost:
-        """The cost of the whole trace, the window being its one range."""
-        work, events = np.arange(len(self.work.spans)), np.arange(len(self.history))
-        escaped = None if self.history.freed_in is None else self.history.freed_in == NEVER
-        return self._cost(Label("total"), work, events, self.history.window_growth_bytes, escaped)
-
-    def _cost(
-        self,
-        label: Label,
-        work: npt.NDArray[np.int64],
-        events: npt.NDArray[np.int64],
-        growth_bytes: Integers,
-        escaped: npt.NDArray[np.bool_] | None,
-    ) -> Cost:
-        spans = self.work.spans.select(work)
-        size_bytes = self.history.size_bytes
-        made = events[size_bytes[events] > 0]
-        freed = events[size_bytes[events] < 0]
-        return Cost(
-            label=label.name,
-            layer=label.layer,
-            launches=len(spans),
-            time_ns=int(self.work.time_ns[work].sum()),
-            union_ns=union_ns(spans.start_ns, spans.end_ns),
-            allocated_bytes=int(size_bytes[made].sum()),
-            freed_bytes=int(-size_bytes[freed].sum()),
-            peak_bytes=int(self.history.live_bytes[made].max(initial=0)),
-            growth_bytes=int(growth_bytes[made].max(initial=0)),
-            escaped_bytes=None if escaped is None else int(size_bytes[made[escaped[made]]].sum()),
-        )
+def _device_history(trace: Trace, view: View, ranges: RangeIndex) -> MemoryHistory:
+    memory = trace.device_memory
+    return memory_history(memory, ranges.innermost(memory.thread, memory.time_ns), view.ranges)
 
 
-def _notes(trace: Trace, view: View, history: MemoryHistory) -> tuple[str, ...]:
+def _costs(view: View, work: Work, history: MemoryHistory) -> list[Cost]:
+    """What is unattributed, then each label of the view."""
+    labels = [Label(UNATTRIBUTED), *view.labels]
+    work_label = work.spans.name if view.kind == "kernel" else view.label_of(work.range)
+    work_groups = _groups(work_label, len(view.labels))
+    memory_groups = _groups(view.label_of(history.range), len(view.labels))
+    return [
+        _cost(label, work, own_work, history, own_events)
+        for label, own_work, own_events in zip(labels, work_groups, memory_groups, strict=True)
+    ]
+
+
+def _groups(label: Indices, count: int) -> list[npt.NDArray[np.int64]]:
+    """The places of `NOTHING`, then of label 0, 1, ..."""
+    order = np.argsort(label, kind="stable")
+    return np.split(order, np.searchsorted(label[order], np.arange(count)))
+
+
+def _cost(
+    label: Label,
+    work: Work,
+    own_work: npt.NDArray[np.int64],
+    history: MemoryHistory,
+    own_events: npt.NDArray[np.int64],
+) -> Cost:
+    """The cost of some of the work and some of the memory events."""
+    spans = work.spans.select(own_work)
+    size_bytes = history.size_bytes[own_events]
+    made = own_events[size_bytes > 0]
+    outlives = history.outlives_range
+    return Cost(
+        label=label.name,
+        layer=label.layer,
+        launches=len(spans),
+        time_ns=int(work.time_ns[own_work].sum()),
+        union_ns=union_ns(spans.start_ns, spans.end_ns),
+        allocated_bytes=int(size_bytes[size_bytes > 0].sum()),
+        freed_bytes=int(-size_bytes[size_bytes < 0].sum()),
+        peak_bytes=int(history.live_bytes[made].max(initial=0)),
+        growth_bytes=int(history.growth_bytes[made].max(initial=0)),
+        escaped_bytes=None if outlives is None else int(history.size_bytes[made[outlives[made]]].sum()),
+    )
+
+
+def _total(work: Work, history: MemoryHistory) -> Cost:
+    """The cost of the whole trace, the window being its one range."""
+    cost = _cost(Label("total"), work, np.arange(len(work.spans)), history, np.arange(len(history)))
+    outlives = history.outlives_window
+    made_to_stay = None if outlives is None else outlives & (history.size_bytes > 0)
+    return replace(
+        cost,
+        growth_bytes=history.window_growth_bytes,
+        escaped_bytes=None if made_to_stay is None else int(history.size_bytes[made_to_stay].sum()),
+    )
+
+
+def _costs_anything(cost: Cost) -> bool:
+    return bool(cost.launches or cost.allocated_bytes or cost.freed_bytes)
+
+
+def _notes(trace: Trace, view: View, work: Work, history: MemoryHistory) -> tuple[str, ...]:
     notes = [view.note] if view.note else []
-    notes.extend(work_notes(trace))
+    notes.extend(work_notes(trace, work.launch))
     if trace.cut_at is not None:
         notes.append(f"The file is truncated: read up to byte {trace.cut_at}.")
     if not len(history):

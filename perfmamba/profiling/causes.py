@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from perfmamba.profiling.columns import Integers, Spans
+from perfmamba.profiling.columns import Indices, Integers, Spans
 from perfmamba.profiling.nesting import NOTHING, RangeIndex, self_time_ns
 from perfmamba.profiling.trace import Trace
 from perfmamba.profiling.views import View
@@ -24,39 +24,42 @@ class Work:
     Attributes:
         spans: when each ran.
         time_ns: what each counts for: a kernel its duration, an operator its self time.
+        launch: index of the runtime call that launched each, else `NOTHING`.
         range: index of the range that caused each, else `NOTHING`.
     """
 
     spans: Spans
     time_ns: Integers
-    range: Integers
+    launch: Indices
+    range: Indices
 
 
 def attribute_work(trace: Trace, view: View, ranges: RangeIndex) -> Work:
     """Each kernel, or without kernels each operator, and the range of the view that caused it."""
     if trace.device == "cpu":
-        ops = trace.ops
-        if view.ranges is ops:
-            return Work(ops, self_time_ns(ops), np.arange(len(ops)))
-        return Work(ops, self_time_ns(ops), ranges.innermost(ops.thread, ops.start_ns))
-    launch = launch_of_kernels(trace)
+        return _attribute_ops(trace.ops, view, ranges)
+    calls, kernels = trace.launches, trace.kernels
+    launch = _first_match(calls.correlation, kernels.correlation)
     launched = np.flatnonzero(launch != NOTHING)
-    calls = launch[launched]
-    cause = np.full(len(launch), NOTHING, np.int64)
-    cause[launched] = ranges.innermost(trace.launches.thread[calls], trace.launches.start_ns[calls])
-    return Work(trace.kernels, trace.kernels.duration_ns, cause)
+    call = launch[launched]
+    cause = np.full(len(launch), NOTHING, np.int32)
+    cause[launched] = ranges.innermost(calls.thread[call], calls.start_ns[call])
+    return Work(kernels, kernels.duration_ns, launch, cause)
 
 
-def launch_of_kernels(trace: Trace) -> Integers:
-    """For each kernel the index of its launch: the first call of its correlation, else `NOTHING`."""
-    return _first_match(trace.launches.correlation, trace.kernels.correlation)
+def _attribute_ops(ops: Spans, view: View, ranges: RangeIndex) -> Work:
+    if view.ranges is ops:
+        # An operator is its own range, even where another begins in the same nanosecond.
+        cause = np.arange(len(ops), dtype=np.int32)
+    else:
+        cause = ranges.innermost(ops.thread, ops.start_ns)
+    return Work(ops, self_time_ns(ops), np.full(len(ops), NOTHING, np.int32), cause)
 
 
-def work_notes(trace: Trace) -> tuple[str, ...]:
+def work_notes(trace: Trace, launch: Indices) -> tuple[str, ...]:
     """What a reader must know about how far this trace can be attributed."""
     if trace.device == "cpu":
         return _notes_without_kernels(trace)
-    launch = launch_of_kernels(trace)
     is_graph_launch = np.array([_GRAPH_LAUNCH in name for name in trace.names], bool)
     replayed = launch != NOTHING
     replayed[replayed] = is_graph_launch[trace.launches.name[launch[replayed]]]
@@ -89,11 +92,11 @@ def _share(trace: Trace, chosen: npt.NDArray[np.bool_]) -> str:
     return f"{chosen.sum()} of {len(chosen)} kernels, copies and memsets ({share:.1%} of device time)"
 
 
-def _first_match(keys: Integers, wanted: Integers) -> Integers:
+def _first_match(keys: Integers, wanted: Integers) -> Indices:
     """For each wanted key the index of its first occurrence in `keys`, else `NOTHING`; -1 matches nothing."""
     if not len(keys):
-        return np.full(len(wanted), NOTHING, np.int64)
+        return np.full(len(wanted), NOTHING, np.int32)
     order = np.argsort(keys, kind="stable")
     place = np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)
     found = order[place]
-    return np.where((keys[found] == wanted) & (wanted >= 0), found, NOTHING)
+    return np.where((keys[found] == wanted) & (wanted >= 0), found, NOTHING).astype(np.int32)

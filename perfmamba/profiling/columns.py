@@ -4,9 +4,10 @@ In: groups of typed events, a buffer at a time. Out: frozen columns. Time is in 
 the trace's own origin (its `baseTimeNanoseconds`, or the Unix epoch), exact to the nanosecond.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ Thread = tuple[int | str, int | str]
 # Below it neighbouring doubles are less than a nanosecond apart: 101 days. Newer writers stay below by
 # writing time relative to `baseTimeNanoseconds`.
 _EXACT_MICROSECONDS = 2.0**43
+_MOST_DIGITS = 15
 
 
 class InexactTicksError(Exception):
@@ -128,12 +130,14 @@ class MemoryEvents:
 
 
 class ColumnBuilder:
-    """Gathers typed events into columns."""
+    """Gathers typed events into columns, which grow in place: nothing is copied to make them whole."""
 
     def __init__(self) -> None:
         self._names = _Numbering()
         self._threads = _Threads()
-        self._parts: dict[tuple[Kind, str], list[npt.NDArray[Any]]] = defaultdict(list)
+        self._columns = {
+            (kind, column): array(_CODES[column]) for kind in _COLUMNS for column in _COLUMNS[kind]
+        }
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -146,65 +150,79 @@ class ColumnBuilder:
         return tuple(self._threads.distinct)
 
     def add(self, groups: dict[Kind, list[Any]]) -> None:
-        """Append the events; all of them or, on an error, none.
+        """Append the events.
 
         Raises:
-            InexactTicksError: decode these events again, with decimals.
-            OverflowError: a number does not fit in 64 bits.
+            InexactTicksError: nothing was appended; decode these events again, with decimals.
+            OverflowError: a number does not fit in 64 bits; the columns are of no more use.
         """
-        parts = [part for kind, events in groups.items() if events for part in self._columns(kind, events)]
-        for kind, column, values in parts:
-            self._parts[kind, column].append(values)
+        kept = [(kind, events) for kind, events in groups.items() if events and kind in _COLUMNS]
+        times = [_times(kind, events) for kind, events in kept]
+        for (kind, events), its_times in zip(kept, times, strict=True):
+            for column, nanoseconds in its_times.items():
+                self._columns[kind, column].frombytes(nanoseconds.tobytes())
+            for column, values in self._integers(kind, events):
+                self._columns[kind, column].fromlist(values)
 
     def spans(self, kind: Kind) -> Spans:
-        """The operators, annotations or modules; they are handed over, not kept."""
-        return Spans(*(self._take(kind, column) for column in ("name", "thread", "start", "duration")))
+        """The operators, annotations or modules."""
+        return Spans(*self._arrays(kind))
 
     def kernels(self) -> Kernels:
-        """The kernels; they are handed over, not kept."""
-        columns = ("name", "thread", "start", "duration", "correlation")
-        return Kernels(*(self._take(Kind.KERNEL, column) for column in columns))
+        """The kernels, copies and memsets."""
+        return Kernels(*self._arrays(Kind.KERNEL))
 
     def launches(self) -> Launches:
-        """The runtime calls; they are handed over, not kept."""
-        return Launches(*(self._take(Kind.LAUNCH, c) for c in ("name", "thread", "start", "correlation")))
+        """The runtime calls."""
+        return Launches(*self._arrays(Kind.LAUNCH))
 
     def memory(self) -> MemoryEvents:
-        """The allocations and frees; they are handed over, not kept."""
-        columns = ("thread", "start", "size", "live", "address", "device_type", "device")
-        return MemoryEvents(*(self._take(Kind.MEMORY, column) for column in columns))
+        """The allocations and frees."""
+        return MemoryEvents(*self._arrays(Kind.MEMORY))
 
-    def _columns(self, kind: Kind, events: list[Any]) -> Iterable[tuple[Kind, str, npt.NDArray[Any]]]:
-        if kind is Kind.IGNORED:
-            return
+    def _arrays(self, kind: Kind) -> Iterator[npt.NDArray[Any]]:
+        """The columns of a kind in the order of `_COLUMNS`, sharing the memory that they were gathered in."""
+        for column in _COLUMNS[kind]:
+            yield np.asarray(self._columns[kind, column])
+
+    def _integers(self, kind: Kind, events: list[Any]) -> Iterator[tuple[str, list[int]]]:
         threads, names = self._threads, self._names
-        yield kind, "thread", np.array([threads[event.pid, event.tid] for event in events], np.int32)
-        yield kind, "start", _nanoseconds([event.ts for event in events])
+        yield "thread", [threads[event.pid, event.tid] for event in events]
         if kind is Kind.MEMORY:
             arguments = [event.args for event in events]
-            yield kind, "size", np.array([a.size for a in arguments], np.int64)
-            yield kind, "live", np.array([a.total_allocated for a in arguments], np.int64)
-            yield kind, "address", np.array([(a.address or 0) % 2**64 for a in arguments], np.uint64)
-            yield kind, "device_type", np.array([a.device_type for a in arguments], np.int32)
-            yield kind, "device", np.array([a.device for a in arguments], np.int32)
+            yield "size", [a.size for a in arguments]
+            yield "live", [a.total_allocated for a in arguments]
+            yield "address", [(a.address or 0) % 2**64 for a in arguments]
+            yield "device_type", [a.device_type for a in arguments]
+            yield "device", [a.device for a in arguments]
             return
-        yield kind, "name", np.array([names[event.name] for event in events], np.int32)
-        if kind is not Kind.LAUNCH:
-            yield kind, "duration", _nanoseconds([event.dur for event in events])
+        yield "name", [names[event.name] for event in events]
         if kind in (Kind.LAUNCH, Kind.KERNEL):
-            yield kind, "correlation", np.array([event.args.correlation for event in events], np.int64)
-
-    def _take(self, kind: Kind, column: str) -> npt.NDArray[Any]:
-        parts = self._parts.pop((kind, column), [])
-        return np.concatenate(parts) if parts else np.empty(0, _EMPTY_TYPES.get(column, np.int64))
+            yield "correlation", [event.args.correlation for event in events]
 
 
-_EMPTY_TYPES: dict[str, Any] = {
-    "name": np.int32,
-    "thread": np.int32,
-    "device": np.int32,
-    "device_type": np.int32,
-    "address": np.uint64,
+_SPAN_COLUMNS = ("name", "thread", "start", "duration")
+# In the order of the fields of the dataclasses above.
+_COLUMNS = {
+    Kind.OP: _SPAN_COLUMNS,
+    Kind.ANNOTATION: _SPAN_COLUMNS,
+    Kind.PYTHON_CALL: _SPAN_COLUMNS,
+    Kind.KERNEL: (*_SPAN_COLUMNS, "correlation"),
+    Kind.LAUNCH: ("name", "thread", "start", "correlation"),
+    Kind.MEMORY: ("thread", "start", "size", "live", "address", "device_type", "device"),
+}
+# Of the array module and NumPy alike: i is 32 bits, q is 64, Q is 64 unsigned.
+_CODES = {
+    "name": "i",
+    "thread": "i",
+    "start": "q",
+    "duration": "q",
+    "correlation": "q",
+    "size": "q",
+    "live": "q",
+    "address": "Q",
+    "device_type": "i",
+    "device": "i",
 }
 
 
@@ -229,14 +247,27 @@ class _Threads(dict[tuple[int | str, int | str], int]):
         return self[key]
 
 
+def _times(kind: Kind, events: list[Any]) -> dict[str, Integers]:
+    times = {"start": _nanoseconds([event.ts for event in events])}
+    if "duration" in _COLUMNS[kind]:
+        times["duration"] = _nanoseconds([event.dur for event in events])
+    return times
+
+
 def _nanoseconds(microseconds: list[Any]) -> Integers:
     """Microseconds, floats or decimals, as integer nanoseconds."""
     if not isinstance(microseconds[0], float):
-        return np.array([int(ticks.scaleb(3).to_integral_value()) for ticks in microseconds], np.int64)
+        return np.array([_exact_nanoseconds(ticks) for ticks in microseconds], np.int64)
     ticks = np.array(microseconds)
-    if np.abs(ticks).max() >= _EXACT_MICROSECONDS:
+    if not np.abs(ticks).max() < _EXACT_MICROSECONDS:  # so that "not a number" is refused as well
         raise InexactTicksError
     # Not rint(ticks * 1000): above 2**42 that product is a multiple of a half and may round the wrong way.
     whole = np.floor(ticks)
     nanoseconds: Integers = whole.astype(np.int64) * 1000 + np.rint((ticks - whole) * 1000).astype(np.int64)
     return nanoseconds
+
+
+def _exact_nanoseconds(microseconds: Decimal) -> int:
+    if not microseconds.is_finite() or microseconds.adjusted() > _MOST_DIGITS:
+        raise OverflowError(f"{microseconds} microseconds")
+    return int(microseconds.scaleb(3).to_integral_value())

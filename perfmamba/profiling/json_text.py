@@ -121,7 +121,7 @@ class JsonText:
         a bracket or a quote is open and no decoder accepts the array, so a wrong cut is always noticed.
 
         Returns:
-            None, at an unchanged position, if there is no such cut or `decode` raised an error of msgspec's.
+            None, at an unchanged position, if there is no such cut or `decode` cannot read the array.
         """
         self._characters = None
         self._fill()
@@ -135,7 +135,7 @@ class JsonText:
         try:
             with memoryview(self._buffer)[array] as view:
                 decoded = decode(view)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
             self._buffer[array.start], self._buffer[end] = replaced
             return None
         self._start = following

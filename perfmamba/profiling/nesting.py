@@ -6,7 +6,6 @@ those, the last in the file). Nothing assumes that spans nest: clocks that round
 """
 
 import numpy as np
-import numpy.typing as npt
 
 from perfmamba.profiling.columns import Indices, Integers, Spans
 
@@ -28,9 +27,9 @@ class RangeIndex:
         self._end_ns = spans.end_ns[self._order]
         self._enclosing = _enclosing(self._thread, self._start_ns, self._end_ns)
 
-    def innermost(self, thread: Indices, time_ns: Integers) -> Integers:
+    def innermost(self, thread: Indices, time_ns: Integers) -> Indices:
         """For each moment on a thread the span that holds it, else `NOTHING`."""
-        found = np.full(len(thread), NOTHING, np.int64)
+        found = np.full(len(thread), NOTHING, np.int32)
         for present in np.unique(thread):
             asked = np.flatnonzero(thread == present)
             first, end = np.searchsorted(self._thread, (present, present + 1))
@@ -46,14 +45,14 @@ class RangeIndex:
             open_questions = open_questions[found[open_questions] != NOTHING]
         return self._original(found)
 
-    def enclosing(self) -> Integers:
+    def enclosing(self) -> Indices:
         """For each span the innermost one that it began in (before that one's end), else `NOTHING`."""
-        result = np.empty(len(self._order), np.int64)
+        result = np.empty(len(self._order), np.int32)
         result[self._order] = self._original(self._enclosing)
         return result
 
-    def _original(self, sorted_index: Integers) -> Integers:
-        original = np.full(len(sorted_index), NOTHING, np.int64)
+    def _original(self, sorted_index: Indices) -> Indices:
+        original = np.full(len(sorted_index), NOTHING, np.int32)
         known = sorted_index != NOTHING
         original[known] = self._order[sorted_index[known]]
         return original
@@ -81,7 +80,7 @@ def union_ns(start_ns: Integers, end_ns: Integers) -> int:
     return int(end_ns[0] - start_ns[0] + np.maximum(end_ns[1:] - begin, 0).sum())
 
 
-def _enclosing(thread: Indices, start_ns: Integers, end_ns: Integers) -> npt.NDArray[np.int64]:
+def _enclosing(thread: Indices, start_ns: Integers, end_ns: Integers) -> Indices:
     """For spans sorted by thread and start, the position of the one that each began in."""
     result: list[int] = []
     ends = end_ns.tolist()
@@ -95,4 +94,4 @@ def _enclosing(thread: Indices, start_ns: Integers, end_ns: Integers) -> npt.NDA
             open_spans.pop()
         result.append(open_spans[-1] if open_spans else NOTHING)
         open_spans.append(position)
-    return np.array(result, np.int64)
+    return np.array(result, np.int32)

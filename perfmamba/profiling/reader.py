@@ -96,7 +96,7 @@ class _Reader:
         if key != "traceEvents":
             self.metadata[key] = self._text.value()
             return
-        if self._text.peek() != "[":
+        if self._text.peek() not in ("[", ""):
             raise self._text.error("not a trace: traceEvents is not a list")
         self._text.take("[")
         self._read_events()

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from perfmamba.components import MODEL_RANGE, OTHER, parse_component_range
-from perfmamba.profiling.columns import Indices, Integers, Spans
+from perfmamba.profiling.columns import Indices, Spans
 from perfmamba.profiling.events import MODULE_PREFIX
 from perfmamba.profiling.nesting import NOTHING, RangeIndex
 from perfmamba.profiling.trace import Trace
@@ -50,10 +50,10 @@ class View:
     ours: bool = False
     note: str = ""
 
-    def label_of(self, owner: Integers) -> Integers:
+    def label_of(self, owner: Indices) -> Indices:
         """The label of each owning range; `NOTHING` for `NOTHING`."""
         known = owner != NOTHING
-        result = np.full(len(owner), NOTHING, np.int64)
+        result = np.full(len(owner), NOTHING, np.int32)
         result[known] = self.label[owner[known]]
         return result
 

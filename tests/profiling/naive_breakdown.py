@@ -85,8 +85,8 @@ def choose(events, by):
         return [Range(e, i, (e["name"], None)) for i, e in notes]
     modules = [(i, e) for i, e in of["python_function"] if e["name"].startswith("nn.Module: ")]
     if modules:
-        pattern = r"^nn\.Module: (.*)_\d+$" if by == "component" else r"^nn\.Module: (.*)$"
-        return [Range(e, i, (re.sub(pattern, r"\1", e["name"]), None)) for i, e in modules]
+        number = r"_\d+$" if by == "component" else "$"
+        return [Range(e, i, (re.sub(number, "", e["name"][len("nn.Module: ") :]), None)) for i, e in modules]
     ops = [Range(e, i, (e["name"], None)) for i, e in of["op"] if not e["name"].startswith("ProfilerStep#")]
     outer = parents(ops)
     return [op for op in ops if outer[op] is None]
