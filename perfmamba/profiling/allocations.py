@@ -1,7 +1,7 @@
 """How much memory was live, and which allocations outlived the range that made them.
 
-In: the allocations and frees of one kind of device, and the range of each. Out: the same, in order of
-time, with what follows from their history.
+In: the allocations and frees of one kind of device, and the range of each. Out: the same, with what follows
+from their history.
 """
 
 from dataclasses import dataclass
@@ -13,11 +13,12 @@ from perfmamba.profiling.columns import Indices, Integers, MemoryEvents, Spans
 from perfmamba.profiling.nesting import NOTHING
 
 Flags = npt.NDArray[np.bool_]
+Places = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class MemoryHistory:
-    """Allocations and frees in order of time.
+    """Allocations and frees.
 
     Attributes:
         range: index of the range that holds each event, else `NOTHING`.
@@ -48,33 +49,34 @@ class MemoryHistory:
 
 def memory_history(memory: MemoryEvents, owner: Indices, ranges: Spans) -> MemoryHistory:
     """The history of some memory events; `owner` is the range in `ranges` of each, else `NOTHING`."""
-    # Stable: at equal times the order of the file counts, which is that of the allocator.
-    order = np.argsort(memory.time_ns, kind="stable")
-    memory, owner = memory.select(order), owner[order]
-    device = (memory.device_type.astype(np.int64) << 32) + memory.device
+    device = (memory.device_type << 16) + memory.device
     is_running_sum = bool((memory.live_bytes < 0).any())
     live = np.empty(len(memory), np.int64)
     growth = np.empty(len(memory), np.int64)
+    free = np.full(len(memory), NOTHING, np.int32)
     window_growth = 0
     for present in np.unique(device):
         here = np.flatnonzero(device == present)
+        # Stable: at equal times the order of the file counts, which is that of the allocator.
+        here = here[np.argsort(memory.time_ns[here], kind="stable")]
         size = memory.size_bytes[here]
         levels = np.cumsum(size) if is_running_sum else memory.live_bytes[here]
         before_window = levels[0] - size[0]
+        at_entry = _live_at_entry(memory.time_ns[here], levels, before_window, owner[here], ranges)
         live[here] = levels
-        growth[here] = levels - _live_at_entry(
-            memory.time_ns[here], levels, before_window, owner[here], ranges
-        )
+        growth[here] = levels - at_entry
         window_growth = max(window_growth, int((levels - before_window)[size > 0].max(initial=0)))
-    freed = _free_of(device, memory) if memory.address.all() else None
+        event, its_free = _frees(memory.address[here], size)
+        free[here[event]] = here[its_free]
+    has_addresses = bool(memory.address.all())
     return MemoryHistory(
         range=owner,
         size_bytes=memory.size_bytes,
         live_bytes=live,
         growth_bytes=growth,
         window_growth_bytes=window_growth,
-        outlives_range=None if freed is None else (freed == NOTHING) | (owner != owner[freed]),
-        outlives_window=None if freed is None else freed == NOTHING,
+        outlives_range=(free == NOTHING) | (owner != owner[free]) if has_addresses else None,
+        outlives_window=free == NOTHING if has_addresses else None,
         is_running_sum=is_running_sum,
     )
 
@@ -89,15 +91,9 @@ def _live_at_entry(
     return np.concatenate(([before_window], live))[earlier]
 
 
-def _free_of(device: Integers, memory: MemoryEvents) -> Indices:
-    """For each event the index of the next one at its address if that is a free, else `NOTHING`."""
-    order = np.lexsort((memory.address, device))  # stable: events of one block stay in order of time
+def _frees(address: npt.NDArray[np.uint64], size: Integers) -> tuple[Places, Places]:
+    """The places of events in order of time that a free follows at the same address, and of those frees."""
+    order = np.argsort(address, kind="stable")
     event, following = order[:-1], order[1:]
-    freed = (
-        (memory.address[event] == memory.address[following])
-        & (device[event] == device[following])
-        & (memory.size_bytes[following] < 0)
-    )
-    result = np.full(len(order), NOTHING, np.int32)
-    result[event[freed]] = following[freed]
-    return result
+    is_freed = (address[event] == address[following]) & (size[following] < 0)
+    return event[is_freed], following[is_freed]

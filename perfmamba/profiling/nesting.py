@@ -5,6 +5,8 @@ end, both included; of several the innermost is the one that started last (of th
 those, the last in the file). Nothing assumes that spans nest: clocks that round make them cross.
 """
 
+from array import array
+
 import numpy as np
 
 from perfmamba.profiling.columns import Indices, Integers, Spans
@@ -82,16 +84,17 @@ def union_ns(start_ns: Integers, end_ns: Integers) -> int:
 
 def _enclosing(thread: Indices, start_ns: Integers, end_ns: Integers) -> Indices:
     """For spans sorted by thread and start, the position of the one that each began in."""
-    result: list[int] = []
-    ends = end_ns.tolist()
-    open_spans: list[int] = []
+    result = array("i")
+    open_spans: list[tuple[int, int]] = []  # (end, position), the innermost last
     current = None
-    for position, (its_thread, start) in enumerate(zip(thread.tolist(), start_ns.tolist(), strict=True)):
+    # Views make their integers one at a time: a list of each column would be four times its size.
+    columns = zip(thread.data, start_ns.data, end_ns.data, strict=True)
+    for position, (its_thread, start, end) in enumerate(columns):
         if its_thread != current:
             current = its_thread
             open_spans.clear()
-        while open_spans and ends[open_spans[-1]] <= start:
+        while open_spans and open_spans[-1][0] <= start:
             open_spans.pop()
-        result.append(open_spans[-1] if open_spans else NOTHING)
-        open_spans.append(position)
-    return np.array(result, np.int32)
+        result.append(open_spans[-1][1] if open_spans else NOTHING)
+        open_spans.append((end, position))
+    return np.asarray(result)

@@ -81,10 +81,8 @@ def view_of(trace: Trace, by: By) -> View:
 
 def _foreign_view(trace: Trace, by: By) -> View:
     without = "The trace has no component ranges of PerfMamba"
-    # Writers of 2021 called the profiler's steps operators.
     is_step = np.array([name.startswith(_STEP_PREFIX) for name in trace.names], bool)
     annotations = trace.annotations.select(~is_step[trace.annotations.name])
-    ops = trace.ops.select(~is_step[trace.ops.name])
     if len(annotations):
         note = f"{without}: broken down by the ranges that the program annotated."
         return _labelled(trace, annotations, Label, kind="annotation", note=note)
@@ -95,6 +93,7 @@ def _foreign_view(trace: Trace, by: By) -> View:
         note = f"{without}: broken down by nn.Module instance."
         return _labelled(trace, trace.modules, _module_label, kind="module", note=note)
     note = f"{without}, no annotations and no modules: broken down by outermost operator."
+    ops = trace.ops.select(~is_step[trace.ops.name])  # writers of 2021 called the steps operators
     outermost = ops.select(RangeIndex(ops).enclosing() == NOTHING)
     return _labelled(trace, outermost, Label, kind="outermost operator", note=note)
 
