@@ -1,3 +1,6 @@
+import importlib.util
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -135,3 +138,29 @@ def test_annotations_of_two_models_do_not_mix(tokens):
 def test_a_model_without_mixers_is_refused():
     with pytest.raises(ModelError, match="Linear has no Mamba mixer"):
         component_map(torch.nn.Linear(2, 2))
+
+
+WITH_MAMBA_SSM = """
+import sys, types
+import torch
+sys.modules["selective_scan_cuda"] = types.ModuleType("selective_scan_cuda")
+import mamba_ssm
+from perfmamba.models import annotate, load_model
+tokens = torch.arange(12).reshape(2, 6)
+for name in ("mamba-130m", "mamba2-130m"):
+    model = load_model(name, layers=1).model
+    with torch.inference_mode():
+        plain = model(tokens, use_cache=True)
+        step = model(tokens[:, :1], cache_params=plain.cache_params, use_cache=True)
+        with annotate(model):
+            annotated = model(tokens, use_cache=True)
+            annotated_step = model(tokens[:, :1], cache_params=annotated.cache_params, use_cache=True)
+    assert torch.equal(plain.logits, annotated.logits)
+    assert torch.equal(step.logits, annotated_step.logits)
+"""
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("mamba_ssm"), reason="mamba-ssm is not installed")
+def test_models_run_on_a_cpu_with_mamba_ssm_installed():
+    # transformers would call CUDA kernels; a process of its own, because it chooses once, at import
+    subprocess.run([sys.executable, "-c", WITH_MAMBA_SSM], check=True, timeout=300)
