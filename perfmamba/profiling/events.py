@@ -9,6 +9,7 @@ import operator
 from collections.abc import Iterable
 from decimal import Decimal
 from enum import Enum, auto
+from types import GenericAlias
 from typing import Any
 
 import msgspec
@@ -89,7 +90,8 @@ class EventDecoder:
     def __init__(self, ticks: type[float] | type[Decimal]) -> None:
         kinds = {_event_type(category, kind, ticks): kind for category, kind in _CATEGORIES.items()}
         self._event = functools.reduce(operator.or_, kinds)
-        self._array: msgspec.json.Decoder[list[Struct]] = msgspec.json.Decoder(list[self._event])  # type: ignore[name-defined]  # made above
+        events = GenericAlias(list, (self._event,))
+        self._array: msgspec.json.Decoder[list[Struct]] = msgspec.json.Decoder(events)
         self._kinds = kinds
 
     def decode(self, text: memoryview) -> dict[Kind, list[Any]]:

@@ -79,7 +79,9 @@ class JsonText:
         """The next character that is not white space, "" at the end of the text."""
         while True:
             characters = self._view()
-            self._move_to(_WHITESPACE.match(characters, self._at).end())  # type: ignore[union-attr]  # `*` matches
+            blank = _WHITESPACE.match(characters, self._at)
+            assert blank is not None  # it matches nothing as well
+            self._move_to(blank.end())
             if self._at < len(characters):
                 return characters[self._at]
             if not self._grow():

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -45,7 +46,7 @@ class Trace:
     memory: MemoryEvents
     cut_at: int | None = None
 
-    @property
+    @cached_property
     def device(self) -> DeviceKind:
         """Where the measured work ran: "cpu" if the trace holds no kernel."""
         if not len(self.kernels):
