@@ -44,7 +44,13 @@ def device() -> str:
 
 @cache
 def loaded(name: str):
-    """The model, loaded once in a process: asv repeats a benchmark's setup before every sample."""
+    """The model, loaded once in a process: asv repeats a benchmark's setup before every sample.
+
+    On a CPU it runs on one thread. Two wait for each other whenever other work takes a core from one of
+    them: with both cores of a machine busy, a 170 ms prefill took 0.8 to 1.3 s on two threads, 0.4 to 0.6 s
+    on one.
+    """
+    torch.set_num_threads(1)
     return load_model(name, layers=LAYERS, device=device()).model
 
 
