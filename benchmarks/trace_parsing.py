@@ -3,14 +3,10 @@
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.parsing.large_trace import generated_step, write_large_trace
-
-try:
-    from perfmamba.profiling import break_down, read_trace
-except ImportError:  # a commit from before the reader
-    read_trace = None
 
 MEGABYTES = (8, 64)
 _PEAK = """
@@ -37,20 +33,23 @@ class TraceParsing:
             write_large_trace(Path(f"{megabytes}.json"), step, megabytes * 10**6)
 
     def setup(self, megabytes):
-        if read_trace is None:
+        if find_spec("perfmamba.profiling") is None:
             raise NotImplementedError("this commit has no trace reader")
+        from perfmamba.profiling import break_down, read_trace
+
+        self.read_trace, self.break_down = read_trace, break_down
         self.path = f"{megabytes}.json"
         self.trace = read_trace(self.path)
         assert break_down(self.trace).unattributed.time_ns == 0, "every kernel is launched in a component"
 
     def time_read(self, _megabytes):
-        read_trace(self.path)
+        self.read_trace(self.path)
 
     def time_break_down_component(self, _megabytes):
-        break_down(self.trace, "component")
+        self.break_down(self.trace, "component")
 
     def time_break_down_op(self, _megabytes):
-        break_down(self.trace, "op")
+        self.break_down(self.trace, "op")
 
     def track_peak_bytes(self, _megabytes):
         """Peak resident memory of a fresh interpreter that reads and attributes the trace."""

@@ -141,19 +141,16 @@ def write_large_trace(path: Path, step: list[Event], size_bytes: int) -> int:
     period_ns = max(times_ns) - min(times_ns) + _GAP_NS
     correlations = 1 + max((event.get("args", {}).get("correlation", 0) for event in again), default=0)
     pieces = list(_pieces(again))
-    events = len(once)
+    repetitions = 0
     with path.open("w") as file:
         file.write(json.dumps(_HEADER, indent=2).removesuffix("\n}") + ',\n  "traceEvents": [\n')
-        file.write(",\n".join(_rendered(event) for event in once))
-        separator = ",\n" if once else ""
-        while file.tell() < size_bytes:
-            repetition = events // len(again)
-            time_ns, correlation = repetition * period_ns, repetition * correlations
-            file.write(separator + "".join(_filled(pieces, time_ns, correlation)))
-            separator = ",\n"
-            events += len(again)
+        file.writelines(_rendered(event) + ",\n" for event in once)
+        while repetitions == 0 or file.tell() < size_bytes:
+            shifted = _filled(pieces, repetitions * period_ns, repetitions * correlations)
+            file.write((",\n" if repetitions else "") + "".join(shifted))
+            repetitions += 1
         file.write('\n  ],"traceName": "generated"\n}\n')
-    return events
+    return len(once) + repetitions * len(again)
 
 
 def _pieces(events: list[Event]) -> Iterator[tuple[str, str | None, str | None]]:

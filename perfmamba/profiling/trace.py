@@ -57,8 +57,8 @@ class Trace:
     @property
     def device_memory(self) -> MemoryEvents:
         """The allocations and frees on the device where the work ran."""
-        on_cpu = self.memory.device_type == _CPU_MEMORY
-        return self.memory.select(on_cpu if self.device == "cpu" else ~on_cpu)
+        wanted = (self.memory.device_type == _CPU_MEMORY) == (self.device == "cpu")
+        return self.memory if wanted.all() else self.memory.select(wanted)
 
     @property
     def device_names(self) -> tuple[str, ...]:
