@@ -93,7 +93,8 @@ def _live_at_entry(
 
 def _frees(address: npt.NDArray[np.uint64], size: Integers) -> tuple[Places, Places]:
     """The places of events in order of time that a free follows at the same address, and of those frees."""
-    order = np.argsort(address, kind="stable")
+    changes = np.flatnonzero(size)
+    order = changes[np.argsort(address[changes], kind="stable")]
     event, following = order[:-1], order[1:]
     is_freed = (address[event] == address[following]) & (size[following] < 0)
     return event[is_freed], following[is_freed]
