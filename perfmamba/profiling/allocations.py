@@ -59,14 +59,14 @@ def memory_history(memory: MemoryEvents, owner: Indices, ranges: Spans) -> Memor
         here = np.flatnonzero(device == present)
         # Stable: at equal times the order of the file counts, which is that of the allocator.
         here = here[np.argsort(memory.time_ns[here], kind="stable")]
-        size = memory.size_bytes[here]
-        levels = np.cumsum(size) if is_running_sum else memory.live_bytes[here]
-        before_window = levels[0] - size[0]
+        levels, before_window = _levels(memory, here, is_running_sum=is_running_sum)
         at_entry = _live_at_entry(memory.time_ns[here], levels, before_window, owner[here], ranges)
         live[here] = levels
         growth[here] = levels - at_entry
-        window_growth = max(window_growth, int((levels - before_window)[size > 0].max(initial=0)))
-        event, its_free = _frees(memory.address[here], size)
+        made = memory.size_bytes[here] > 0
+        window_growth = max(window_growth, int(levels[made].max(initial=before_window)) - before_window)
+        del levels, at_entry, made  # the peak of memory is in the next line
+        event, its_free = _frees(memory.address[here], memory.size_bytes[here])
         free[here[event]] = here[its_free]
     has_addresses = bool(memory.address.all())
     return MemoryHistory(
@@ -81,6 +81,13 @@ def memory_history(memory: MemoryEvents, owner: Indices, ranges: Spans) -> Memor
     )
 
 
+def _levels(memory: MemoryEvents, here: Places, *, is_running_sum: bool) -> tuple[Integers, int]:
+    """What was live after each event of one device, in order of time, and before the first."""
+    size = memory.size_bytes[here]
+    levels = np.cumsum(size) if is_running_sum else memory.live_bytes[here]
+    return levels, int(levels[0] - size[0])
+
+
 def _live_at_entry(
     time_ns: Integers, live: Integers, before_window: int, owner: Indices, ranges: Spans
 ) -> Integers:
@@ -93,8 +100,8 @@ def _live_at_entry(
 
 def _frees(address: npt.NDArray[np.uint64], size: Integers) -> tuple[Places, Places]:
     """The places of events in order of time that a free follows at the same address, and of those frees."""
-    changes = np.flatnonzero(size)
-    order = changes[np.argsort(address[changes], kind="stable")]
-    event, following = order[:-1], order[1:]
-    is_freed = (address[event] == address[following]) & (size[following] < 0)
-    return event[is_freed], following[is_freed]
+    order = np.argsort(address, kind="stable")
+    order = order[size[order] != 0]
+    its_address, its_size = address[order], size[order]
+    is_freed = (its_address[:-1] == its_address[1:]) & (its_size[1:] < 0)
+    return order[:-1][is_freed], order[1:][is_freed]
