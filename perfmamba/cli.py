@@ -70,6 +70,7 @@ def profile(
     warmup: int = 3,
     repeat: int = 3,
     seed: int = 0,
+    threads: int | None = None,
     out: Path,
     resume: Annotated[bool, Switch] = False,
     overwrite: Annotated[bool, Switch] = False,
@@ -87,16 +88,23 @@ def profile(
         warmup: Passes before anything is measured.
         repeat: Passes timed without the profiler, then as many with it.
         seed: Seeds the random weights and tokens.
+        threads: CPU threads that torch computes with; by default its own choice.
         out: Folder for the results.
         resume: Keep the results that the folder has and do the rest.
         overwrite: Measure again what the folder has.
     """
+    import torch
+
     from perfmamba.models import resolve_device, resolve_dtype
     from perfmamba.profiling.grid import make_jobs, pending_jobs
     from perfmamba.progress import show_progress
 
     if resume and overwrite:
         raise InputError("--resume and --overwrite exclude each other; give one")
+    if threads is not None:
+        if threads < 1:
+            raise InputError(f"--threads {threads}: give a number of at least 1")
+        torch.set_num_threads(threads)
     resolve_dtype(dtype)
     resolved = resolve_device(device)
     jobs = make_jobs(

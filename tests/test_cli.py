@@ -98,6 +98,7 @@ def test_resume_runs_nothing_twice(run, folders, results):
         (("profile", "mamba-130m", "--out", "x", "--device", "cuda:99"), "cuda:99' is not available"),
         (("profile", "mamba-130m", "--out", "x", "--layers", 0), "layers=0"),
         (("profile", "mamba-130m", "--out", "x", "--mode", "train"), "train"),
+        (("profile", "mamba-130m", "--out", "x", "--threads", 0), "--threads 0"),
         (("profile", "mamba-130m"), "--out"),
         (("profile", "mamba-130m", "--out", "x", "--resume", "--overwrite"), "exclude each other"),
         (("profile", "mamba-130m", "--out", "/proc/nothing"), "cannot make the folder"),
