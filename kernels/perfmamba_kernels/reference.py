@@ -9,9 +9,6 @@ dtype of the arithmetic.
 Letters: b batch, l positions, c or d channels, k taps, n states, h heads, p channels a head, g groups.
 """
 
-# The papers' letters and the field's argument order are what a reader looks for here.
-# ruff: noqa: N803, N806, PLR0917
-
 import math
 
 import torch
