@@ -15,6 +15,7 @@ nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 
 CONSTRAINTS = Path("constraints.txt").resolve()
+HTA = "HolisticTraceAnalysis==0.5.0"
 
 
 @nox.session
@@ -69,6 +70,21 @@ def bench(session: nox.Session) -> None:
     session.run("perfmamba", "profile", *profile, "--threads", "1", "--out", "runs/bench", "--overwrite")
     session.run("perfmamba", "table", "1", "runs/bench")
     _publish(session)
+
+
+@nox.session(default=False)
+def bench_parse(session: nox.Session) -> None:
+    """Read a large trace with perfmamba and with HolisticTraceAnalysis, in turns.
+
+    Arguments after -- go to the comparison: `nox -s bench_parse -- --base TRACE`.
+    """
+    _install(session, "--editable", ".")
+    hta = Path(session.create_tmp(), "hta")
+    if not hta.exists():
+        session.run("python", "-m", "venv", str(hta))
+        session.run(str(hta / "bin" / "python"), "-m", "pip", "install", "--quiet", HTA, external=True)
+    hta_python = ["--hta-python", str(hta / "bin" / "python")]
+    session.run("python", "-m", "benchmarks.parsing.compare_hta", *hta_python, *session.posargs)
 
 
 @nox.session(default=False)

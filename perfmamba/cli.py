@@ -145,7 +145,8 @@ def parse(
         format: text, markdown, latex, csv, html or json.
         partial: Read a truncated trace up to the cut.
     """
-    from perfmamba.profiling import break_down, breakdown_table, read_trace
+    from perfmamba.profiling import break_down, read_trace
+    from perfmamba.report.breakdown import breakdown_table
 
     if top is not None and top < 1:
         raise InputError(f"--top {top}: give a number of at least 1")

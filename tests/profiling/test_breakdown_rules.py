@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from perfmamba.components import MODEL_RANGE, component_range
-from perfmamba.profiling import break_down, breakdown_table, read_trace
+from perfmamba.components import FINAL_LAYER, MODEL_RANGE, component_range
+from perfmamba.profiling import break_down, read_trace
 from perfmamba.report import render
+from perfmamba.report.breakdown import breakdown_table
 
 
 def span(category, name, start, end, *, thread=1, **args):
@@ -205,23 +206,23 @@ def test_the_table_sums_what_it_does_not_show_and_closes(broken_down):
     table = breakdown_table(broken_down(events, "op"), top=2)
     rows = list(table.records())
     assert [row["label"] for row in rows] == ["op4", "op3", "(3 more)", "unattributed", "total"]
-    assert sum(row["time_ms"] for row in rows[:-1]) == pytest.approx(rows[-1]["time_ms"])
-    assert sum(row["time_percent"] for row in rows[:-1]) == pytest.approx(100)
-    assert rows[2]["elapsed_ms"] is None
-    assert "allocated_mb" not in rows[0]
+    assert sum(row["time_ns"] for row in rows[:-1]) == rows[-1]["time_ns"]
+    assert sum(row["share"] for row in rows[:-1]) == pytest.approx(1)
+    assert rows[2]["union_ns"] is None
+    assert "allocated_bytes" not in rows[0]
     assert any("profile_memory" in note for note in table.notes)
     assert "op4" in render(table, "text")
 
 
 def test_layers_have_a_column_and_long_labels_can_be_shortened(broken_down):
     events = [
-        span("user_annotation", component_range(layer, "conv"), 10 * layer, 10 * layer + 5)
-        for layer in range(2)
+        span("user_annotation", component_range(FINAL_LAYER, "conv"), 0, 5),
+        span("user_annotation", component_range(1, "conv"), 10, 15),
     ]
     events += [launch(1, 1), launch(11, 2), kernel(20, 21, 1, name="a" * 60 + "b" * 60), kernel(30, 31, 2)]
     layers = breakdown_table(broken_down(events, "layer"))
     assert [(row["label"], row["layer"]) for row in layers.records()][:2] == [
-        ("Conv. Transform", 0),
+        ("Conv. Transform", "final"),
         ("Conv. Transform", 1),
     ]
     kernels = breakdown_table(broken_down(events, "kernel"), label_width=20)

@@ -7,12 +7,9 @@ In: a `Breakdown`. Out: a `Table`: the longest rows first, then the sum of those
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from perfmamba.components import PAPER_LABELS
-from perfmamba.profiling.breakdown import Breakdown, Cost
-from perfmamba.report import Cell, Column, Table
-
-_NS_PER_MS = 1e6
-_BYTES_PER_MB = 1e6
+from perfmamba.components import FINAL_LAYER, PAPER_LABELS
+from perfmamba.profiling import Breakdown, Cost
+from perfmamba.report.table import Cell, Column, Table
 
 _DEFINITIONS = (
     "Time is the sum of {durations}; elapsed counts what overlaps once.",
@@ -70,16 +67,16 @@ class _Layout:
             columns.append(Column("layer", "Layer", "d"))
         columns += [
             Column("launches", "Calls" if breakdown.device == "cpu" else "Launches", ",d"),
-            Column("time_ms", "Time (ms)", ",.3f"),
-            Column("time_percent", "Time (%)", ".1f"),
-            Column("elapsed_ms", "Elapsed (ms)", ",.3f"),
+            Column("time_ns", "Time (ms)", ",.3f", 1e6),
+            Column("share", "Time (%)", ".1f", 1e-2),
+            Column("union_ns", "Elapsed (ms)", ",.3f", 1e6),
         ]
         if self.with_memory:
             columns += [
-                Column("allocated_mb", "Allocated (MB)", ",.2f"),
-                Column("peak_mb", "Peak (MB)", ",.2f"),
-                Column("growth_mb", "Growth (MB)", ",.2f"),
-                Column("escaped_mb", "Escaped (MB)", ",.2f"),
+                Column("allocated_bytes", "Allocated (MB)", ",.2f", 1e6),
+                Column("peak_bytes", "Peak (MB)", ",.2f", 1e6),
+                Column("growth_bytes", "Growth (MB)", ",.2f", 1e6),
+                Column("escaped_bytes", "Escaped (MB)", ",.2f", 1e6),
             ]
         return tuple(columns)
 
@@ -97,22 +94,17 @@ class _Layout:
         label: str,
         layer: int | None,
         costs: Sequence[Cost],
-        elapsed_ns: int | None,
+        union_ns: int | None,
         levels: tuple[int | None, ...],
     ) -> tuple[Cell, ...]:
         time_ns = sum(cost.time_ns for cost in costs)
+        share = time_ns / self.total_ns if self.total_ns else None
         cells: list[Cell] = [label]
         if self.with_layer:
-            cells.append(layer)
-        cells += [
-            sum(cost.launches for cost in costs),
-            time_ns / _NS_PER_MS,
-            100 * time_ns / self.total_ns if self.total_ns else None,
-            None if elapsed_ns is None else elapsed_ns / _NS_PER_MS,
-        ]
+            cells.append("final" if layer == FINAL_LAYER else layer)
+        cells += [sum(cost.launches for cost in costs), time_ns, share, union_ns]
         if self.with_memory:
-            allocated_bytes = sum(cost.allocated_bytes for cost in costs)
-            cells += [None if size is None else size / _BYTES_PER_MB for size in (allocated_bytes, *levels)]
+            cells += [sum(cost.allocated_bytes for cost in costs), *levels]
         return tuple(cells)
 
 
