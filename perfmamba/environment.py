@@ -46,7 +46,7 @@ class Environment:
     def __str__(self) -> str:
         """One line for the foot of a table."""
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
-        threads = f"{self.cpu_threads} CPU threads"
+        threads = f"CPU threads: {self.cpu_threads}"
         cuda = f"; driver {self.driver}, CUDA {self.cuda}" if self.driver else ""
         return f"{self.device} ({threads}{cuda}); {versions}; commit {self.commit or 'unknown'}"
 

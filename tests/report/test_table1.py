@@ -128,7 +128,7 @@ def test_depth_weights_machine_and_remarks_are_noted():
     assert "Mamba-2: mamba2-130m, all 24 layers, weights: random (seed 0)." in notes
     assert "Mamba-1 at length 64: It rained." in notes
     assert (
-        notes[-1] == "Measured on A GPU (2 CPU threads; driver 580.1, CUDA 12.9); torch 2.13.0; commit abc."
+        notes[-1] == "Measured on A GPU (CPU threads: 2; driver 580.1, CUDA 12.9); torch 2.13.0; commit abc."
     )
     assert "It rained." in table1([cut]).notes
 
