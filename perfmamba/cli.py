@@ -26,8 +26,10 @@ _EXIT_INPUT = 2
 _EXIT_INTERRUPTED = 130
 _LABEL_WIDTH = 60
 
-Several = Parameter(consume_multiple=True, negative="")
-Switch = Parameter(negative="")
+Several = Parameter(
+    consume_multiple=True, negative="", show_default=lambda values: " ".join(map(str, values))
+)
+Switch = Parameter(negative="", show_default=False)
 
 app = App(
     name="perfmamba",
