@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial as bind
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,10 +22,12 @@ from perfmamba.report import TableFormat, render
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 # transformers warns once for every kernel that it has no fast version of; results name the packages there.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+# Bars of its own and of the hub would run through ours.
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 _EXIT_INPUT = 2
 _EXIT_INTERRUPTED = 130
-_LABEL_WIDTH = 60
+_LABEL_WIDTH = 100
 
 Several = Parameter(
     consume_multiple=True, negative="", show_default=lambda values: " ".join(map(str, values))
@@ -36,6 +39,7 @@ app = App(
     version=perfmamba.__version__,
     help="See where the time and memory of Mamba-1 and Mamba-2 models go.",
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 
 
@@ -43,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
     try:
         app(arguments, exit_on_error=False, print_error=False)
+        sys.stdout.flush()
     except (PerfMambaError, CycloptsError) as error:
         _fail(str(error))
     except KeyboardInterrupt:
@@ -50,7 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(_EXIT_INTERRUPTED)
     except BrokenPipeError:
         # the reader of a pipe has seen enough; keep Python from complaining about it once more at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
+    except OSError as error:
+        _discard_output()
+        _fail(f"cannot write the output: {error.strerror or error}")
+
+
+def _discard_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str) -> None:
@@ -76,6 +88,7 @@ def profile(
     out: Path,
     resume: Annotated[bool, Switch] = False,
     overwrite: Annotated[bool, Switch] = False,
+    trust_remote_code: Annotated[bool, Switch] = False,
 ) -> None:
     """Profile models by component: a trace and a result for every model, mode and length.
 
@@ -94,11 +107,12 @@ def profile(
         out: Folder for the results.
         resume: Keep the results that the folder has and do the rest.
         overwrite: Measure again what the folder has.
+        trust_remote_code: Let transformers run Python files that a checkpoint brings.
     """
     import torch
 
     from perfmamba.models import resolve_device, resolve_dtype
-    from perfmamba.profiling.grid import make_jobs, pending_jobs
+    from perfmamba.profiling.grid import make_jobs, pending_jobs, run_jobs
     from perfmamba.progress import show_progress
 
     if resume and overwrite:
@@ -124,7 +138,11 @@ def profile(
     existing: Literal["refuse", "resume", "overwrite"] = (
         "resume" if resume else "overwrite" if overwrite else "refuse"
     )
-    show_progress(pending_jobs(jobs, out, existing), total=len(jobs), folder=out, device=resolved)
+    pending = pending_jobs(jobs, out, existing, device=resolved)
+    run = bind(run_jobs, folder=out, device=resolved, trust_remote_code=trust_remote_code)
+    failed = show_progress(run, pending, total=len(jobs))
+    if failed == len(jobs):
+        raise InputError(f"none of the {failed} cells could be measured; the results in {out} say why")
     print(f"Results in {out}. Next: perfmamba table 1 {out}")
 
 
@@ -190,17 +208,19 @@ def table_1(
         device: Choose the results of this device.
         format: text, markdown, latex, csv, html or json.
     """
-    from perfmamba.profiling.results import read_results
+    from perfmamba.profiling.results import read_results, select
     from perfmamba.report.table1 import table1, table1_against_paper
 
-    wanted = {"batch": batch, "dtype": dtype, "device": device}
-    results = [
-        result
-        for result in read_results(folder)
-        if all(value in {None, getattr(result.cell, axis)} for axis, value in wanted.items())
-    ]
-    make = table1_against_paper if against == "paper" else table1
-    print(render(make(results, mode=mode, memory=memory), format, color=_color()))
+    results = select(read_results(folder), mode=mode, batch=batch, dtype=dtype, device=device)
+    if against == "paper":
+        if mode != "prefill" or memory != "allocated":
+            raise InputError(
+                "the paper's Table 1 is of prefill and of allocated memory: leave --mode and --memory out"
+            )
+        table = table1_against_paper(results)
+    else:
+        table = table1(results, memory=memory)
+    print(render(table, format, color=_color()))
 
 
 def _color() -> bool:

@@ -7,6 +7,9 @@ around each component of each layer (`component_range`). The trace reader turns 
 
 from typing import Literal, NamedTuple, get_args
 
+Generation = Literal[1, 2]
+"""Which Mamba: Mamba-1 or Mamba-2."""
+
 Component = Literal["norm", "in_proj", "conv", "ssm", "out_proj"]
 COMPONENTS: tuple[Component, ...] = get_args(Component)
 

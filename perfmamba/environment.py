@@ -16,6 +16,7 @@ import torch
 import perfmamba
 
 _DRIVER_FILE = Path("/proc/driver/nvidia/version")
+_PATIENCE_S = 30
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,9 @@ class Environment:
         cpu: the CPU's name.
         cpu_threads: threads that torch computes with.
         system: operating system and architecture, such as `Linux x86_64`.
-        driver: the NVIDIA driver's version; None without one.
-        cuda: the CUDA version torch was built for; None for a CPU build.
+        driver: the NVIDIA driver's version; None on a CPU, or where nothing tells.
+        tf32: where torch may use TF32 for float32 on this device: `matmul`, `convolution`; empty on a CPU.
+        cuda: the CUDA version torch was built for; None on a CPU.
         versions: version of each package that matters to the numbers; absent ones are left out.
         commit: the commit of the perfmamba checkout, with `-dirty` if it has changes; None when
             perfmamba runs from an installed wheel.
@@ -40,6 +42,7 @@ class Environment:
     system: str
     driver: str | None
     cuda: str | None
+    tf32: tuple[str, ...]
     versions: dict[str, str]
     commit: str | None
 
@@ -47,8 +50,10 @@ class Environment:
         """One line for the foot of a table."""
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         threads = f"CPU threads: {self.cpu_threads}"
-        cuda = f"; driver {self.driver}, CUDA {self.cuda}" if self.driver else ""
-        return f"{self.device} ({threads}{cuda}); {versions}; commit {self.commit or 'unknown'}"
+        driver = f", driver {self.driver}" if self.driver else ""
+        cuda = f", CUDA {self.cuda}" if self.cuda else ""
+        tf32 = f", TF32 in {' and '.join(self.tf32)}" if self.tf32 else ""
+        return f"{self.device} ({threads}{driver}{cuda}{tf32}); {versions}; commit {self.commit or 'unknown'}"
 
 
 _PACKAGES = ("torch", "triton", "transformers", "mamba-ssm", "causal-conv1d")
@@ -57,13 +62,15 @@ _PACKAGES = ("torch", "triton", "transformers", "mamba-ssm", "causal-conv1d")
 def capture_environment(device: torch.device) -> Environment:
     """Describe the machine that `device` belongs to and the software now loaded."""
     cpu = _cpu_name()
+    on_gpu = device.type == "cuda"
     return Environment(
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
+        device=torch.cuda.get_device_name(device) if on_gpu else cpu,
         cpu=cpu,
         cpu_threads=torch.get_num_threads(),
         system=f"{platform.system()} {platform.machine()}",
-        driver=_driver_version(),
-        cuda=torch.version.cuda,
+        driver=_driver_version() if on_gpu else None,
+        cuda=torch.version.cuda if on_gpu else None,
+        tf32=_tf32_uses() if on_gpu else (),
         versions={
             "perfmamba": perfmamba.__version__,
             "python": platform.python_version(),
@@ -91,28 +98,41 @@ def _cpu_name() -> str:
 
 
 def _driver_version() -> str | None:
+    """From the kernel module, or, where a container hides it, from nvidia-smi."""
     try:
-        text = _DRIVER_FILE.read_text(encoding="utf-8")
+        found = re.search(r"\d+\.\d+(\.\d+)?", _DRIVER_FILE.read_text(encoding="utf-8"))
     except OSError:
-        return None
-    found = re.search(r"(\d+\.\d+(\.\d+)?)", text)
-    return found[1] if found else None
+        answer = _output_of("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+        return answer.splitlines()[0].strip() if answer else None
+    return found[0] if found else None
+
+
+def _tf32_uses() -> tuple[str, ...]:
+    allowed = {
+        "matmul": torch.backends.cuda.matmul.allow_tf32,
+        "convolution": torch.backends.cudnn.allow_tf32,
+    }
+    return tuple(use for use, is_allowed in allowed.items() if is_allowed)
 
 
 def _commit() -> str | None:
     """The commit of the checkout that this package is imported from."""
     checkout = Path(__file__).resolve().parent.parent
-    git = shutil.which("git")
-    if git is None or not (checkout / ".git").exists():
+    if not (checkout / ".git").exists():
+        return None
+    described = ("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
+    return _output_of("git", "-C", str(checkout), *described)
+
+
+def _output_of(program: str, *arguments: str) -> str | None:
+    """What a program prints; None if it is absent, fails or prints nothing."""
+    found = shutil.which(program)
+    if found is None:
         return None
     try:
-        described = subprocess.run(  # noqa: S603  # fixed arguments, the git of the user's PATH
-            [git, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            cwd=checkout,
-            capture_output=True,
-            text=True,
-            check=True,
+        finished = subprocess.run(  # noqa: S603  # fixed arguments, a program of the user's PATH
+            [found, *arguments], capture_output=True, text=True, check=True, timeout=_PATIENCE_S
         )
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.SubprocessError):
         return None
-    return described.stdout.strip()
+    return finished.stdout.strip() or None

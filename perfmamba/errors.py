@@ -33,9 +33,5 @@ class TraceError(PerfMambaError):
         self.offset = offset
 
 
-class MissingDependencyError(PerfMambaError):
-    """An optional package is not installed; the message names the extra that brings it."""
-
-
 class DeviceError(PerfMambaError):
     """The device asked for is absent or cannot do what was asked."""

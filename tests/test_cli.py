@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -141,7 +142,23 @@ def test_table_1_chooses_by_axis(run, results):
     assert run("table", "1", results, "--batch", 1, "--dtype", "float32", "--device", "cpu")[0] == 0
     code, _, err = run("table", "1", results, "--batch", 2)
     assert code == 2
-    assert "no prefill results here" in err
+    assert "no results with --batch 2 here; there are some with 1" in err
+
+
+@pytest.mark.parametrize("choice", [("--mode", "decode"), ("--memory", "peak")])
+def test_the_paper_has_prefill_and_allocated_memory_only(run, results, choice):
+    assert run("table", "1", results, "--against", "paper")[0] == 0
+    code, _, err = run("table", "1", results, "--against", "paper", *choice)
+    assert code == 2
+    assert "leave --mode and --memory out" in err
+
+
+def test_a_full_disk_behind_stdout_is_one_line(results):
+    command = [sys.executable, "-m", "perfmamba", "table", "1", str(results)]
+    with Path("/dev/full").open("w") as full:
+        finished = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert finished.returncode == 2
+    assert finished.stderr == "perfmamba: cannot write the output: No space left on device\n"
 
 
 @pytest.mark.parametrize("by", ["component", "layer", "kernel", "op"])

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from perfmamba.components import Generation
 from perfmamba.errors import ModelError
-from perfmamba.models.mixers import component_map, install_mixer_functions
+from perfmamba.models.mixers import backend_packages, component_map, install_mixer_functions
 from perfmamba.models.original import is_original_config, load_original
 from perfmamba.models.shapes import PUBLISHED_SHAPES, checked_layers, published_config
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _SMALL_FILES = ["config.json", "generation_config.json", "*.index.json"]
 _SUGGESTIONS = 3
+_REVISION_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -35,14 +37,18 @@ class LoadedModel:
     Attributes:
         name: the published name, the hub id, or the folder's own name (never its path).
         model: a transformers causal language model in eval mode.
-        weights: what the weights are: `random (seed N)` or `checkpoint`.
+        generation: 1 for Mamba-1, 2 for Mamba-2.
+        weights: `random (seed N)`, `checkpoint`, or `checkpoint (revision R)` from the hub.
+        backend: the package that runs `conv` and the one that runs `ssm`.
         layers: number of blocks loaded.
         full_layers: number of blocks of the whole model.
     """
 
     name: str
     model: "PreTrainedModel"
+    generation: Generation
     weights: str
+    backend: dict[str, str]
     layers: int
     full_layers: int
 
@@ -75,15 +81,24 @@ def load_model(
         model = _random_model(source, layers, dtype, seed)
         weights = f"random (seed {seed})"
     else:
-        folder = Path(source)
+        folder, weights = Path(source), "checkpoint"
         if not folder.is_dir():
             folder = _download(source, trust_remote_code=trust_remote_code)
+            weights = f"checkpoint (revision {folder.name[:_REVISION_DIGITS]})"
         model, full_layers = _load_folder(folder, name, layers, dtype, trust_remote_code=trust_remote_code)
-        weights = "checkpoint"
-    install_mixer_functions(component_map(model))
+    components = component_map(model)
+    install_mixer_functions(components)
     nn.Module.to(model, torch.device(device))
     model.train(mode=False)
-    return LoadedModel(name, model, weights, int(model.config.num_hidden_layers), full_layers)
+    return LoadedModel(
+        name=name,
+        model=model,
+        generation=components.generation,
+        weights=weights,
+        backend=backend_packages(components, torch.device(device)),
+        layers=int(model.config.num_hidden_layers),
+        full_layers=full_layers,
+    )
 
 
 def _random_model(name: str, layers: int | None, dtype: torch.dtype, seed: int) -> "PreTrainedModel":
@@ -101,14 +116,16 @@ def model_name(source: str, *, layers: int | None = None) -> str:
     """The name that `load_model(source)` gives, found without loading anything.
 
     Raises:
-        ModelError: if `source` is no published shape, folder or hub id, or a published shape has fewer
-            than `layers` blocks.
+        ModelError: if `source` is no published shape, folder or hub id, a published shape has fewer than
+            `layers` blocks, or a folder has no config.json.
     """
     if source in PUBLISHED_SHAPES:
         checked_layers(layers, PUBLISHED_SHAPES[source].n_layer)
         return source
     if Path(source).is_dir():
-        return Path(source).resolve().name
+        name = Path(source).resolve().name
+        _read_config(Path(source), name)
+        return name
     if source.count("/") == 1 and not source.startswith((".", "/", "~")):
         return source
     import difflib

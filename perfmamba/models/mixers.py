@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from perfmamba.components import FINAL_LAYER, Component
+from perfmamba.components import FINAL_LAYER, Component, Generation
 from perfmamba.errors import ModelError
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 MIXER_FUNCTIONS: dict[str, Component] = {
@@ -77,6 +78,11 @@ class ComponentMap:
 
     mixers: tuple[Mixer, ...]
     final_norm: "nn.Module | None"
+
+    @property
+    def generation(self) -> Generation:
+        """1 or 2; Mamba-1's mixers make dt, B and C from a projection of their own."""
+        return 2 if self.mixers[0].ssm_entry is None else 1
 
     def modules(self) -> Iterator[tuple["nn.Module", int, Component]]:
         """Each component that is a module, with its layer."""
@@ -140,6 +146,32 @@ def install_mixer_functions(components: ComponentMap) -> None:
         for name, component in found.items():
             if not hasattr(namespace[name], _INSTALLED):
                 namespace[name] = _stand_in(namespace[name], component)
+
+
+def backend_packages(components: ComponentMap, device: "torch.device") -> dict[str, str]:
+    """The packages whose code runs the conv and the scan on a device: `torch`, `causal_conv1d`, `mamba_ssm`.
+
+    Call it after `install_mixer_functions`. transformers falls back to its torch functions without an error
+    when a package cannot be imported, so what is installed does not tell what runs.
+    """
+    packages: dict[str, set[str]] = {"conv": set(), "ssm": set()}
+    for modeling in {type(mixer.module).__module__ for mixer in components.mixers}:
+        namespace = vars(sys.modules[modeling])
+        for name, component in MIXER_FUNCTIONS.items():
+            if name in namespace:
+                packages[component].add(_package(namespace[name].__wrapped__, device))
+    return {component: " and ".join(sorted(found)) for component, found in packages.items()}
+
+
+def _package(function: Callable[..., Any], device: "torch.device") -> str:
+    """The package of the implementation that transformers' wrapper of a function holds."""
+    implementation = function if device.type == "cuda" else _cpu_function(function)
+    while "implementation" not in (held := inspect.getclosurevars(implementation).nonlocals):
+        if not hasattr(implementation, "__wrapped__"):
+            break
+        implementation = implementation.__wrapped__
+    package = held.get("implementation", implementation).__module__.partition(".")[0]
+    return "torch" if package == "transformers" else package
 
 
 def _stand_in(function: Callable[..., Any], component: Component) -> Callable[..., Any]:

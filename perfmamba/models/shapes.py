@@ -8,12 +8,11 @@ defaults (state size, heads, chunk) is spelled out here.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from perfmamba.components import Generation
 from perfmamba.errors import ModelError
 
 if TYPE_CHECKING:
     from transformers import Mamba2Config, MambaConfig
-
-Generation = Literal[1, 2]
 
 _GPT_NEOX_VOCABULARY = 50277
 _END_OF_TEXT = 0

@@ -12,13 +12,22 @@ from typing import Literal
 
 import torch
 
+from perfmamba.environment import capture_environment
 from perfmamba.errors import InputError
 from perfmamba.files import make_folder
-from perfmamba.models import load_model, model_name, resolve_dtype
+from perfmamba.models import PUBLISHED_SHAPES, LoadedModel, load_model, model_name, resolve_dtype
 from perfmamba.profiling.counts import Mode
-from perfmamba.profiling.results import Cell, CellResult, read_result, result_path
-from perfmamba.profiling.runs import run_cell
+from perfmamba.profiling.results import (
+    Cell,
+    CellResult,
+    read_result,
+    remove_files,
+    result_path,
+    write_result,
+)
+from perfmamba.profiling.runs import OnStage, first_line, free_memory, is_out_of_memory, run_cell
 
+_LARGEST = 2**63 - 1
 Existing = Literal["refuse", "resume", "overwrite"]
 
 
@@ -49,14 +58,18 @@ def make_jobs(
         InputError: if a number is out of range, or two models have the same name.
         ModelError: if a source is no model.
     """
+    for option, values in (("MODELS", sources), ("--mode", modes), ("--seqlen", seqlens)):
+        if not values:
+            raise InputError(f"{option}: give at least one value")
     for option, value, least in (
         *(("--seqlen", seqlen, 1) for seqlen in seqlens),
         ("--batch", batch, 1),
         ("--repeat", repeat, 1),
         ("--warmup", warmup, 0),
+        ("--seed", seed, 0),
     ):
-        if value < least:
-            raise InputError(f"{option} {value}: give a number of at least {least}")
+        if not least <= value <= _LARGEST:
+            raise InputError(f"{option} {value}: give a number from {least} to {_LARGEST}")
     names = [model_name(source, layers=layers) for source in sources]
     if len(set(names)) < len(names):
         raise InputError(f"two of these models have the same name: {', '.join(names)}; profile them apart")
@@ -68,14 +81,17 @@ def make_jobs(
     )
 
 
-def pending_jobs(jobs: Sequence[Job], folder: Path, existing: Existing) -> tuple[Job, ...]:
+def pending_jobs(
+    jobs: Sequence[Job], folder: Path, existing: Existing, *, device: torch.device
+) -> tuple[Job, ...]:
     """The jobs still to run in a folder, which is made if it is missing.
 
     Args:
         jobs: the whole grid.
         folder: where the results go.
-        existing: `resume` skips cells that have a result of the same settings, `overwrite` measures
-            them again, `refuse` raises if there is any.
+        existing: `resume` skips cells that were measured with the same settings on the same machine,
+            `overwrite` measures all again, `refuse` raises if any has a result.
+        device: where they are to run.
 
     Raises:
         InputError: if results are in the way, or the folder cannot be made.
@@ -89,18 +105,34 @@ def pending_jobs(jobs: Sequence[Job], folder: Path, existing: Existing) -> tuple
         )
     if existing == "overwrite":
         return tuple(jobs)
-    done = {job for job in present if _is_done(job, folder)}
+    done = {job for job in present if _is_done(job, folder, device)}
     return tuple(job for job in jobs if job not in done)
 
 
-def _is_done(job: Job, folder: Path) -> bool:
+def _is_done(job: Job, folder: Path, device: torch.device) -> bool:
+    """Whether the cell was measured: with the same settings, weights of the same kind, on this machine."""
     try:
-        return read_result(result_path(folder, job.cell)).cell == job.cell
+        result = read_result(result_path(folder, job.cell))
     except InputError:
         return False
+    now = capture_environment(device)
+    is_random = result.facts is not None and result.facts.weights.startswith("random")
+    return (
+        result.status == "ok"
+        and result.cell == job.cell
+        and is_random == (job.source in PUBLISHED_SHAPES)
+        and (result.environment.device, result.environment.cpu_threads) == (now.device, now.cpu_threads)
+    )
 
 
-def run_jobs(jobs: Sequence[Job], folder: Path, *, device: torch.device) -> Iterator[CellResult]:
+def run_jobs(
+    jobs: Sequence[Job],
+    folder: Path,
+    *,
+    device: torch.device,
+    trust_remote_code: bool = False,
+    on_stage: OnStage = str,
+) -> Iterator[CellResult]:
     """Run jobs in order, loading each model once, and yield each result once it is written.
 
     Raises:
@@ -109,9 +141,36 @@ def run_jobs(jobs: Sequence[Job], folder: Path, *, device: torch.device) -> Iter
     """
     for source, of_model in groupby(jobs, key=lambda job: job.source):
         cells = [job.cell for job in of_model]
-        first = cells[0]
-        loaded = load_model(
-            source, layers=first.layers, device=device, dtype=resolve_dtype(first.dtype), seed=first.seed
-        )
+        on_stage("loading the model")
+        loaded = _load(source, cells[0], device, trust_remote_code=trust_remote_code)
         for cell in cells:
-            yield run_cell(loaded, cell, folder)
+            if isinstance(loaded, LoadedModel):
+                yield run_cell(loaded, cell, folder, on_stage=on_stage)
+            else:
+                yield _without_model(cell, folder, device, loaded)
+        del loaded  # before the next is loaded
+        free_memory(device)
+
+
+def _load(source: str, cell: Cell, device: torch.device, *, trust_remote_code: bool) -> LoadedModel | str:
+    """The model that a cell needs; what the allocator said if there is no room for it."""
+    try:
+        return load_model(
+            source,
+            layers=cell.layers,
+            device=device,
+            dtype=resolve_dtype(cell.dtype),
+            seed=cell.seed,
+            trust_remote_code=trust_remote_code,
+        )
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        return first_line(error)
+
+
+def _without_model(cell: Cell, folder: Path, device: torch.device, reason: str) -> CellResult:
+    remove_files(folder, cell)
+    result = CellResult(cell, "out_of_memory", capture_environment(device), error=reason)
+    write_result(folder, result)
+    return result

@@ -6,16 +6,18 @@ wall time of passes that no profiler slowed down.
 
 import gzip
 import re
+import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
+from perfmamba.errors import InputError
 from perfmamba.files import replacing
 
 _GZIP_LEVEL = 4
@@ -75,9 +77,16 @@ def record_trace(run: Callable[[], object], path: Path, *, device: torch.device,
             run()
             synchronize(device)
             profiler.step()
-    with replacing(path) as compressed, TemporaryDirectory(dir=path.parent, prefix=".trace-") as scratch:
+    # The plain trace names host and path: were it beside the result, a killed run would leave it there.
+    with replacing(path) as compressed, tempfile.TemporaryDirectory() as scratch:
         plain = Path(scratch) / "trace.json"
         profiler.export_chrome_trace(str(plain))
+        if not plain.exists():  # the exporter only logs what went wrong
+            free = f"{shutil.disk_usage(scratch).free / 1e6:,.0f} MB free"
+            raise InputError(
+                f"the profiler could not write its trace to {tempfile.gettempdir()}, {free}; "
+                "let TMPDIR name a folder with more"
+            )
         compress_trace(plain, compressed)
 
 

@@ -4,12 +4,14 @@ A folder of results holds, for each cell, `<cell>.json` and the `<cell>.trace.js
 from. A cell that ran out of memory has a result too, which says so.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from perfmamba.components import Generation
 from perfmamba.environment import Environment
 from perfmamba.errors import InputError
 from perfmamba.files import replacing
@@ -61,8 +63,9 @@ class ComponentCost:
         launches: kernels (on a CPU: operators) launched.
         time_ns: sum of kernel durations (on a CPU: self time of operators), mean over the passes.
         union_ns: time with at least one of its kernels running, mean over the passes.
-        allocated_bytes: sum of allocations, mean over the passes; None if none were recorded.
-        peak_bytes: highest live bytes on the device seen at an allocation in it; None without one.
+        allocated_bytes: sum of allocations, mean over the passes.
+        peak_bytes: highest live bytes at an allocation in it: on a GPU all that torch has allocated, weights
+            included; on a CPU what was allocated since profiling began.
         growth_bytes: highest rise of live bytes above those at the entry of one of its ranges.
         flops: counted from shapes; None where nothing is counted.
         io_bytes: least traffic, counted from shapes; None where nothing is counted.
@@ -72,11 +75,28 @@ class ComponentCost:
     launches: float
     time_ns: float
     union_ns: float
-    allocated_bytes: float | None
-    peak_bytes: int | None
-    growth_bytes: int | None
+    allocated_bytes: float
+    peak_bytes: int
+    growth_bytes: int
     flops: int | None
     io_bytes: int | None
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What was loaded.
+
+    Attributes:
+        generation: 1 for Mamba-1, 2 for Mamba-2.
+        weights: `random (seed N)`, `checkpoint`, or `checkpoint (revision R)` from the hub.
+        full_layers: blocks of the whole model.
+        backend: the package that ran `conv` and the one that ran `ssm`.
+    """
+
+    generation: Generation
+    weights: str
+    full_layers: int
+    backend: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -85,25 +105,22 @@ class CellResult:
 
     Attributes:
         cell: what was measured.
-        status: `ok`, or `out_of_memory`, which leaves the measured fields empty.
+        status: `ok`; or `out_of_memory`, or `incomplete` if the profiler lost events: then there are no
+            costs.
         environment: what it was measured on.
-        generation: 1 for Mamba-1, 2 for Mamba-2.
-        weights: `random (seed N)` or `checkpoint`.
-        full_layers: blocks of the whole model.
+        facts: what was loaded; None if the model itself did not fit into memory.
         latency_ms: each unprofiled pass.
         components: the costs, `other` and `unattributed` among them.
         total: the whole trace; the components sum to it.
         notes: what the reader of the trace remarked.
-        error: the allocator's message when out of memory.
+        error: what happened, unless `ok`.
         schema: version of this layout.
     """
 
     cell: Cell
-    status: Literal["ok", "out_of_memory"]
+    status: Literal["ok", "out_of_memory", "incomplete"]
     environment: Environment
-    generation: int
-    weights: str
-    full_layers: int
+    facts: ModelFacts | None = None
     latency_ms: tuple[float, ...] = ()
     components: tuple[ComponentCost, ...] = ()
     total: ComponentCost | None = None
@@ -120,6 +137,12 @@ def trace_path(folder: Path, cell: Cell) -> Path:
 def result_path(folder: Path, cell: Cell) -> Path:
     """Where a cell's result is kept."""
     return folder / f"{cell.name}.json"
+
+
+def remove_files(folder: Path, cell: Cell) -> None:
+    """Remove a cell's trace and result, if there are any."""
+    result_path(folder, cell).unlink(missing_ok=True)
+    trace_path(folder, cell).unlink(missing_ok=True)
 
 
 def write_result(folder: Path, result: CellResult) -> None:
@@ -141,7 +164,25 @@ def read_result(path: Path) -> CellResult:
     try:
         return msgspec.json.decode(path.read_bytes(), type=CellResult)
     except (OSError, msgspec.MsgspecError) as error:
-        raise InputError(f"{path}: not a profiling result: {error}; profile the cell again") from error
+        raise InputError(
+            f"{path}: not a profiling result: {error}; move it elsewhere or profile again"
+        ) from error
+
+
+def select(results: Sequence[CellResult], **wanted: str | int | None) -> tuple[CellResult, ...]:
+    """The results whose cells have the wanted values, such as `batch=8`; None takes any.
+
+    Raises:
+        InputError: if there are none; the message says which values there are.
+    """
+    for axis, value in wanted.items():
+        present = sorted({str(getattr(result.cell, axis)) for result in results})
+        results = [result for result in results if value in {None, getattr(result.cell, axis)}]
+        if not results:
+            raise InputError(
+                f"no results with --{axis} {value} here; there are some with {', '.join(present)}"
+            )
+    return tuple(results)
 
 
 def read_results(folder: Path) -> tuple[CellResult, ...]:

@@ -13,47 +13,64 @@ import torch
 from perfmamba.environment import capture_environment
 from perfmamba.models import LoadedModel, annotate
 from perfmamba.profiling import Cost, break_down, read_trace
+from perfmamba.profiling.completeness import missing_from
 from perfmamba.profiling.counts import Count, count, dimensions
 from perfmamba.profiling.recording import latencies_ms, record_trace
-from perfmamba.profiling.results import Cell, CellResult, ComponentCost, trace_path, write_result
+from perfmamba.profiling.results import (
+    Cell,
+    CellResult,
+    ComponentCost,
+    ModelFacts,
+    remove_files,
+    trace_path,
+    write_result,
+)
+
+OnStage = Callable[[str], object]
+"""Hears what a run does next, for a progress display."""
+
+_OUT_OF_MEMORY = ("DefaultCPUAllocator", "out of memory", "ALLOC_FAILED")
 
 
-def run_cell(loaded: LoadedModel, cell: Cell, folder: Path) -> CellResult:
+def run_cell(loaded: LoadedModel, cell: Cell, folder: Path, *, on_stage: OnStage = str) -> CellResult:
     """Measure one cell, write its trace and its result into a folder, and return the result.
+
+    A cell that runs out of memory, or of which the profiler loses events, has a result that says so.
 
     Raises:
         InputError: if a file cannot be written.
     """
     device = next(loaded.model.parameters()).device
-    result = CellResult(
-        cell=cell,
-        status="out_of_memory",
-        environment=capture_environment(device),
-        generation=2 if hasattr(loaded.model.config, "n_groups") else 1,
-        weights=loaded.weights,
-        full_layers=loaded.full_layers,
-    )
+    remove_files(folder, cell)  # an old result beside a new trace would pass for its own
+    facts = ModelFacts(loaded.generation, loaded.weights, loaded.full_layers, loaded.backend)
+    result = CellResult(cell, "ok", capture_environment(device), facts)
     try:
-        latency_ms = _measure(loaded, cell, trace_path(folder, cell), device)
-        result = _measured(result, loaded, trace_path(folder, cell), latency_ms)
-    except (MemoryError, RuntimeError) as error:
+        latency_ms = _measure(loaded, cell, trace_path(folder, cell), device, on_stage)
+        on_stage("reading the trace")
+        result = _with_costs(replace(result, latency_ms=latency_ms), loaded, folder)
+    except Exception as error:
         if not is_out_of_memory(error):
             raise
-        result = replace(result, error=str(error).splitlines()[0])
-        trace_path(folder, cell).unlink(missing_ok=True)  # of an earlier run that had more memory
+        result = replace(result, status="out_of_memory", error=first_line(error))
+        trace_path(folder, cell).unlink(missing_ok=True)
     finally:
-        _free_memory(device)
+        free_memory(device)
     write_result(folder, result)
     return result
 
 
-def _measure(loaded: LoadedModel, cell: Cell, trace: Path, device: torch.device) -> tuple[float, ...]:
+def _measure(
+    loaded: LoadedModel, cell: Cell, trace: Path, device: torch.device, on_stage: OnStage
+) -> tuple[float, ...]:
     """Warm up, time the passes without the profiler, then write the trace of as many with it."""
     with torch.inference_mode():
         run = forward_pass(loaded, cell, device)
-        for _ in range(cell.warmup):
+        for number in range(cell.warmup):
+            on_stage(f"warm-up pass {number + 1} of {cell.warmup}")
             run()
+        on_stage(f"timing {cell.repeat} passes")
         latency_ms = latencies_ms(run, device=device, repeat=cell.repeat)
+        on_stage(f"profiling {cell.repeat} passes")
         with annotate(loaded.model):
             record_trace(run, trace, device=device, repeat=cell.repeat)
     return latency_ms
@@ -77,23 +94,31 @@ def forward_pass(loaded: LoadedModel, cell: Cell, device: torch.device) -> Calla
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed: a class of its own on a GPU, a RuntimeError's text on a CPU."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        text in str(error) for text in ("DefaultCPUAllocator", "out of memory")
+    """Whether an allocation failed: torch and Python have a class for it, CUDA's libraries only a text."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
     )
 
 
-def _free_memory(device: torch.device) -> None:
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message; its class if it has none."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def free_memory(device: torch.device) -> None:
+    """Give back what nothing refers to."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
 
-def _measured(
-    result: CellResult, loaded: LoadedModel, trace: Path, latency_ms: tuple[float, ...]
-) -> CellResult:
+def _with_costs(result: CellResult, loaded: LoadedModel, folder: Path) -> CellResult:
     """The result with what its trace holds, as means over the profiled passes."""
-    breakdown = break_down(read_trace(trace), by="component")
+    trace = read_trace(trace_path(folder, result.cell))
+    missing = missing_from(trace, passes=result.cell.repeat, on_gpu=result.cell.device == "cuda")
+    if missing:
+        return replace(result, status="incomplete", error=missing)
+    breakdown = break_down(trace, by="component")
     counts = _counts(loaded, result.cell)
     costs = (*breakdown.rows, breakdown.other, breakdown.unattributed)
     passes = result.cell.repeat
@@ -105,7 +130,7 @@ def _measured(
             launches=cost.launches / passes,
             time_ns=cost.time_ns / passes,
             union_ns=cost.union_ns / passes,
-            allocated_bytes=None if cost.allocated_bytes is None else cost.allocated_bytes / passes,
+            allocated_bytes=cost.allocated_bytes / passes,
             peak_bytes=cost.peak_bytes,
             growth_bytes=cost.growth_bytes,
             flops=counted.flops if counted else None,
@@ -114,8 +139,6 @@ def _measured(
 
     return replace(
         result,
-        status="ok",
-        latency_ms=latency_ms,
         components=tuple(component_cost(cost, counts.get(cost.label)) for cost in costs if cost is not None),
         total=component_cost(breakdown.total, sum(counts.values(), start=Count()) if counts else None),
         notes=breakdown.notes,

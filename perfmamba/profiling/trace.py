@@ -59,11 +59,3 @@ class Trace:
         """The allocations and frees on the device where the work ran."""
         wanted = (self.memory.device_type == _CPU_MEMORY) == (self.device == "cpu")
         return self.memory if wanted.all() else self.memory.select(wanted)
-
-    @property
-    def device_names(self) -> tuple[str, ...]:
-        """The names of the machine's GPUs, as far as the trace tells."""
-        properties = self.metadata.get("deviceProperties")
-        if not isinstance(properties, list):
-            return ()
-        return tuple(str(device.get("name")) for device in properties if isinstance(device, dict))

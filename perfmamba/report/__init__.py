@@ -1,5 +1,5 @@
 """Tables as data first, then as text, Markdown, LaTeX, CSV, HTML or JSON."""
 
-from perfmamba.report.table import FORMATS, Cell, Column, Table, TableFormat, render
+from perfmamba.report.table import FORMATS, Column, Table, TableFormat, Value, render
 
-__all__ = ["FORMATS", "Cell", "Column", "Table", "TableFormat", "render"]
+__all__ = ["FORMATS", "Column", "Table", "TableFormat", "Value", "render"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from perfmamba.components import FINAL_LAYER, PAPER_LABELS
 from perfmamba.profiling import Breakdown, Cost
-from perfmamba.report.table import Cell, Column, Table
+from perfmamba.report.table import Column, Table, Value
 
 _DEFINITIONS = (
     "Time is the sum of {durations}; elapsed counts what overlaps once.",
@@ -80,12 +80,12 @@ class _Layout:
             ]
         return tuple(columns)
 
-    def row(self, cost: Cost) -> tuple[Cell, ...]:
+    def row(self, cost: Cost) -> tuple[Value, ...]:
         label = _shortened(PAPER_LABELS.get(cost.label, cost.label), self.label_width)
         levels = (cost.peak_bytes, cost.growth_bytes, cost.escaped_bytes)
         return self._cells(label, cost.layer, [cost], cost.union_ns, levels)
 
-    def sum_row(self, costs: tuple[Cost, ...]) -> tuple[Cell, ...]:
+    def sum_row(self, costs: tuple[Cost, ...]) -> tuple[Value, ...]:
         """What adds up of several rows: elapsed times and levels of memory do not."""
         return self._cells(f"({len(costs)} more)", None, costs, None, (None, None, None))
 
@@ -96,10 +96,10 @@ class _Layout:
         costs: Sequence[Cost],
         union_ns: int | None,
         levels: tuple[int | None, ...],
-    ) -> tuple[Cell, ...]:
+    ) -> tuple[Value, ...]:
         time_ns = sum(cost.time_ns for cost in costs)
         share = time_ns / self.total_ns if self.total_ns else None
-        cells: list[Cell] = [label]
+        cells: list[Value] = [label]
         if self.with_layer:
             cells.append("final" if layer == FINAL_LAYER else layer)
         cells += [sum(cost.launches for cost in costs), time_ns, share, union_ns]

@@ -9,21 +9,18 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from perfmamba.components import COMPONENTS, PAPER_LABELS, Component
+from perfmamba.components import COMPONENTS, PAPER_LABELS, Component, Generation
 from perfmamba.errors import InputError
-
-ModelKind = Literal[1, 2]
-"""1 for Mamba-1, 2 for Mamba-2."""
 
 
 class PaperRow(NamedTuple):
-    """What a cost of the paper is of: prefill of `seqlen` tokens, batch 8, by the 130M model of a kind."""
+    """What a cost of the paper is of: prefill of `seqlen` tokens, batch 8, the 130M model of a generation."""
 
     seqlen: int
     component: Component
-    model_kind: ModelKind
+    generation: Generation
 
 
 @dataclass(frozen=True)
@@ -45,29 +42,31 @@ class PaperCost:
 
 @cache
 def paper_table1() -> MappingProxyType[PaperRow, PaperCost]:
-    """The costs of the paper's Table 1; a plain (seqlen, component, model kind) tuple is a key.
+    """The costs of the paper's Table 1; a plain (seqlen, component, generation) tuple is a key.
 
     Raises:
         InputError: the installation lacks the file.
     """
     component_of = {PAPER_LABELS[component]: component for component in COMPONENTS}
-    kinds: tuple[ModelKind, ...] = (1, 2)
+    generations: tuple[Generation, ...] = (1, 2)
     with _data_file("table1_component_cost.csv").open(encoding="utf-8", newline="") as file:
         records = csv.DictReader(line for line in file if not line.startswith("#"))
         costs = {
-            PaperRow(int(record["seqlen"]), component_of[record["component"]], kind): _cost(record, kind)
+            PaperRow(int(record["seqlen"]), component_of[record["component"]], generation): _cost(
+                record, generation
+            )
             for record in records
-            for kind in kinds
+            for generation in generations
         }
     return MappingProxyType(costs)
 
 
-def _cost(record: dict[str, str], kind: ModelKind) -> PaperCost:
+def _cost(record: dict[str, str], generation: Generation) -> PaperCost:
     return PaperCost(
-        flops_g=float(record[f"flops_g_mamba{kind}"]),
-        memory_gb=float(record[f"memory_gb_mamba{kind}"]),
-        io_gbps=float(record[f"io_gbps_mamba{kind}"]),
-        latency_ms=float(record[f"latency_ms_mamba{kind}"]),
+        flops_g=float(record[f"flops_g_mamba{generation}"]),
+        memory_gb=float(record[f"memory_gb_mamba{generation}"]),
+        io_gbps=float(record[f"io_gbps_mamba{generation}"]),
+        latency_ms=float(record[f"latency_ms_mamba{generation}"]),
     )
 
 

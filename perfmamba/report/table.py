@@ -22,7 +22,7 @@ from tabulate import LATEX_ESCAPE_RULES, tabulate
 TableFormat = Literal["text", "markdown", "latex", "csv", "html", "json"]
 FORMATS: tuple[TableFormat, ...] = get_args(TableFormat)
 
-Cell = str | int | float | None
+Value = str | int | float | None
 """One value; None prints as "-" (not measured, not applicable)."""
 
 
@@ -57,11 +57,11 @@ class Table:
 
     title: str
     columns: tuple[Column, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: tuple[tuple[Value, ...], ...]
     sections: frozenset[int] = frozenset()
     notes: tuple[str, ...] = ()
 
-    def records(self) -> Iterator[dict[str, Cell]]:
+    def records(self) -> Iterator[dict[str, Value]]:
         """Each row as a mapping from column key to raw value."""
         keys = [column.key for column in self.columns]
         for row in self.rows:
@@ -128,11 +128,11 @@ def _tabulated(table: Table, tabulate_format: str, escaped: Callable[[str], str]
     )
 
 
-def _formatted(columns: tuple[Column, ...], row: tuple[Cell, ...]) -> list[str]:
+def _formatted(columns: tuple[Column, ...], row: tuple[Value, ...]) -> list[str]:
     return [_format_cell(column, cell) for column, cell in zip(columns, row, strict=True)]
 
 
-def _format_cell(column: Column, cell: Cell) -> str:
+def _format_cell(column: Column, cell: Value) -> str:
     if cell is None:
         return "-"
     if isinstance(cell, str):

@@ -12,20 +12,24 @@ from typing import Literal
 
 from perfmamba.components import COMPONENTS, OTHER, PAPER_LABELS, UNATTRIBUTED
 from perfmamba.errors import InputError
-from perfmamba.profiling.counts import Mode
 from perfmamba.profiling.results import CellResult, ComponentCost
 from perfmamba.report.paper import PaperCost, paper_table1
-from perfmamba.report.table import Cell, Column, Table
+from perfmamba.report.table import Column, Table, Value
 
 Memory = Literal["allocated", "peak", "growth"]
 
 _MEMORY_MEANING: dict[Memory, str] = {
     "allocated": "sum of all allocations made in the component during one pass, freed or not",
-    "peak": "highest live bytes on the device at an allocation in the component; the total is the maximum",
+    "peak": "highest live bytes at an allocation in the component; the total is the maximum. Counted are",
     "growth": "highest rise of live bytes above those at the component's entry; total: the window's entry",
+}
+_PEAK_COUNTS = {
+    "cpu": "blocks allocated since profiling began, so no weights",
+    "cuda": "all blocks of torch on the device, weights included",
 }
 _TOTAL = "total"
 _UNPROFILED = "pass, not profiled"
+_SLOWED = 1.3
 _PAPER_WORKLOAD = (
     "Paper: mamba-130m and mamba2-130m, 24 layers, batch 8, one A100 40 GB. A ratio compares the numbers as "
     "they stand; it says something about the code only where the workload is the same."
@@ -51,25 +55,24 @@ class _Metric:
     paper: Callable[[PaperCost], float] | None = None
 
 
-def table1(results: Sequence[CellResult], *, mode: Mode = "prefill", memory: Memory = "allocated") -> Table:
+def table1(results: Sequence[CellResult], *, memory: Memory = "allocated") -> Table:
     """Costs of one forward pass by length and component, the models side by side.
 
     Args:
-        results: of one batch size, dtype and device; any models and lengths.
-        mode: which of the results to show.
+        results: at least one; of one mode, batch size, dtype and machine; any models and lengths.
         memory: which of the three memory figures.
 
     Raises:
-        InputError: if there is no result of this mode, or they do not belong in one table.
+        InputError: if they do not belong in one table.
     """
-    grid = _Grid.of(results, mode)
+    grid = _Grid.of(results)
     metrics = _metrics(memory, grid)
     columns = [Column("seqlen", "Length", "d"), Column("component", "Component")]
     for metric in metrics:
         for label in grid.labels:
             key = f"{metric.key}_{_slug(label)}"
             columns.append(Column(key, f"{metric.header}\n{label}", ",.2f", metric.unit))
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[tuple[Value, ...]] = []
     sections = set()
     for seqlen in grid.seqlens:
         sections.add(len(rows))
@@ -80,22 +83,21 @@ def table1(results: Sequence[CellResult], *, mode: Mode = "prefill", memory: Mem
         latencies = [grid.latency_ns(label, seqlen) for label in grid.labels]
         cells = [latency if metric.key == "time_ns" else None for metric in metrics for latency in latencies]
         rows.append((seqlen, _UNPROFILED, *cells))
-    return Table(grid.title(mode), tuple(columns), tuple(rows), frozenset(sections), grid.notes(memory))
+    return Table(grid.title(), tuple(columns), tuple(rows), frozenset(sections), grid.notes(memory))
 
 
-def table1_against_paper(
-    results: Sequence[CellResult], *, mode: Mode = "prefill", memory: Memory = "allocated"
-) -> Table:
+def table1_against_paper(results: Sequence[CellResult]) -> Table:
     """The same costs, a row a quantity, beside the paper's Table 1 and the ratio measured / paper.
 
-    The paper's cells are empty for lengths and rows that it does not have.
+    Values are in the paper's units. The paper's cells are empty for lengths and rows that it does not have.
+
+    Args:
+        results: of prefills, else as in `table1`.
 
     Raises:
-        InputError: as `table1`; also for decode, which the paper's table does not cover.
+        InputError: as `table1`.
     """
-    if mode != "prefill":
-        raise InputError("the paper's Table 1 is of prefill: --against paper does not go with --mode decode")
-    grid = _Grid.of(results, mode)
+    grid = _Grid.of(results)
     paper: dict[tuple[int, str, int], PaperCost] = {(*row,): cost for row, cost in paper_table1().items()}
     columns = [
         Column("seqlen", "Length", "d"),
@@ -105,26 +107,23 @@ def table1_against_paper(
     for label in grid.labels:
         for key, header in (("", "measured"), ("paper_", "paper"), ("ratio_", "ratio")):
             columns.append(Column(f"{key}{_slug(label)}", f"{header}\n{label}", ",.4g"))
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[tuple[Value, ...]] = []
     sections = set()
     for seqlen in grid.seqlens:
         for component in grid.components(seqlen):
             sections.add(len(rows))
-            for metric in _metrics(memory):
-                cells: list[Cell] = []
+            for metric in _metrics("allocated"):
+                cells: list[Value] = []
                 for label in grid.labels:
                     ours = _value(metric, grid.cost(label, seqlen, component), unit=metric.unit)
-                    row = paper.get((seqlen, component, grid.generation(label)))
+                    row = paper.get((seqlen, component, grid.generation(label) or 0))
                     theirs = metric.paper(row) if metric.paper and row else None
                     cells += [ours, theirs, ours / theirs if ours is not None and theirs else None]
                 if metric.paper:
                     rows.append((seqlen, PAPER_LABELS.get(component, component), metric.header, *cells))
-    notes = (
-        *grid.notes(memory),
-        _PAPER_WORKLOAD,
-    )
+    notes = (*grid.notes("allocated"), _PAPER_WORKLOAD)
     return Table(
-        f"{grid.title(mode)}, against the paper", tuple(columns), tuple(rows), frozenset(sections), notes
+        f"{grid.title()}, against the paper", tuple(columns), tuple(rows), frozenset(sections), notes
     )
 
 
@@ -188,24 +187,29 @@ class _Grid:
     results: dict[tuple[str, int], CellResult]
 
     @classmethod
-    def of(cls, results: Sequence[CellResult], mode: Mode) -> "_Grid":
-        """The results of one mode.
+    def of(cls, results: Sequence[CellResult]) -> "_Grid":
+        """Results as a grid.
 
         Raises:
-            InputError: if there is none, or they are of several batch sizes, dtypes or devices.
+            InputError: if they are of several modes, batch sizes, dtypes, devices or machines.
         """
-        chosen = [result for result in results if result.cell.mode == mode]
-        if not chosen:
-            raise InputError(f"no {mode} results here; profile with --mode {mode}")
-        for axis in ("batch", "dtype", "device"):
-            values = sorted({str(getattr(result.cell, axis)) for result in chosen})
+        for axis in ("mode", "batch", "dtype", "device"):
+            values = sorted({str(getattr(result.cell, axis)) for result in results})
             if len(values) > 1:
                 raise InputError(
                     f"these results are of {axis} {' and '.join(values)}; "
                     f"choose one, such as --{axis} {values[0]}"
                 )
-        chosen.sort(key=lambda result: (result.generation, result.cell.model, result.cell.seqlen))
-        return cls({(_label(result, chosen), result.cell.seqlen): result for result in chosen})
+        machines = sorted(
+            {f"{result.environment.device} ({result.environment.cpu_threads} threads)" for result in results}
+        )
+        if len(machines) > 1:
+            raise InputError(
+                f"these results are of several machines: {', '.join(machines)}; "
+                "keep one machine's in a folder, or measure again with --overwrite"
+            )
+        ordered = sorted(results, key=lambda result: (_generation(result) or 0, result.cell.model))
+        return cls({(_label(result, ordered), result.cell.seqlen): result for result in ordered})
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -217,9 +221,9 @@ class _Grid:
         """The lengths, ascending."""
         return tuple(sorted({seqlen for _, seqlen in self.results}))
 
-    def generation(self, label: str) -> int:
-        """1 or 2."""
-        return next(result.generation for (model, _), result in self.results.items() if model == label)
+    def generation(self, label: str) -> int | None:
+        """1 or 2; None for a model that could not be loaded."""
+        return next(_generation(result) for (model, _), result in self.results.items() if model == label)
 
     def components(self, seqlen: int) -> tuple[str, ...]:
         """The rows of a length: the five, `other`, what is unattributed if anything is, the total."""
@@ -251,39 +255,68 @@ class _Grid:
         result = self.results.get((label, seqlen))
         return median(result.latency_ms) * 1e6 if result and result.latency_ms else None
 
-    def title(self, mode: Mode) -> str:
+    def title(self) -> str:
         """What the table is of."""
         result = next(iter(self.results.values()))
         cell = result.cell
-        what = "one prefill pass" if mode == "prefill" else "one decode step after a prefill of each length"
+        what = (
+            "one prefill pass" if cell.mode == "prefill" else "one decode step after a prefill of each length"
+        )
         where = f"batch {cell.batch}, {cell.dtype}, {result.environment.device}"
         return f"Table 1: cost of {what} by component, {where}"
 
     def notes(self, memory: Memory) -> tuple[str, ...]:
         """Models, latencies without the profiler, definitions, remarks, machine."""
         results = list(self.results.items())
-        on_cpu = results[0][1].cell.device == "cpu"
-        what = "self time of operators" if on_cpu else "device time of kernels"
+        cell = results[0][1].cell
+        what = "self time of operators" if cell.device == "cpu" else "device time of kernels"
+        meaning = _MEMORY_MEANING[memory]
+        if memory == "peak":
+            meaning = f"{meaning} {_PEAK_COUNTS[cell.device]}"
         failures = [
             f"{label} at length {seqlen}: {result.status.replace('_', ' ')} ({result.error})."
             for (label, seqlen), result in results
             if result.error
         ]
+        passes = " or ".join(sorted({str(result.cell.repeat) for _, result in results}))
         return (
             *dict.fromkeys(f"{label}: {_model_text(result)}." for (label, _), result in results),
             *failures,
-            f"time: {what} under the profiler, mean over the passes. {_UNPROFILED}: median latency.",
-            f"{memory}: {_MEMORY_MEANING[memory]}.",
-            "FLOP: counted from shapes, 2 per multiply-add. I/O: least bytes counted from shapes / time.",
-            *self._remarks(),
-            *dict.fromkeys(f"Measured on {result.environment}." for _, result in results),
+            f"time: {what} under the profiler, mean of {passes} passes.",
+            f"{_UNPROFILED}: median latency of {passes} passes in a row, caches warm.",
+            f"{memory}: {meaning}.",
+            "FLOP: of the algorithm (Mamba-2's scan in chunks), whatever ran; 2 per multiply-add.",
+            "I/O: least bytes, counted from shapes, over time.",
+            *self._cautions(),
+            *self._by_cell(lambda result: result.notes),
+            *self._by_cell(lambda result: (f"Measured on {result.environment}.",)),
         )
 
-    def _remarks(self) -> list[str]:
-        """What the trace reader remarked, with the cell unless it holds for all of them."""
+    def _cautions(self) -> list[str]:
+        """What keeps the shares of this table from being those of the models."""
+        measured = [(key, result) for key, result in self.results.items() if result.total]
+        cautions = []
+        if any(result.cell.layers is not None for _, result in measured):
+            cautions.append(
+                "Layers are cut and other (embedding, lm_head) is not: its share is higher than the model's."
+            )
+        if slowed := [
+            f"{label} at length {seqlen} ({result.total.time_ns / 1e6 / median(result.latency_ms):.1f}x)"
+            for (label, seqlen), result in measured
+            if result.total and result.total.time_ns / 1e6 > _SLOWED * median(result.latency_ms)
+        ]:
+            cautions.append(
+                f"Slower under the profiler than without, so shares are rough: {', '.join(slowed)}."
+            )
+        if any(result.total.flops is None for _, result in measured if result.total):
+            cautions.append("FLOPs and I/O are counted for models of type mamba and mamba2 only.")
+        return cautions
+
+    def _by_cell(self, notes_of: Callable[[CellResult], tuple[str, ...]]) -> list[str]:
+        """Notes on single cells, with the cells they are on unless that is all of them."""
         cells_of: dict[str, list[str]] = {}
         for (label, seqlen), result in self.results.items():
-            for note in result.notes:
+            for note in notes_of(result):
                 cells_of.setdefault(note, []).append(f"{label} at length {seqlen}")
         return [
             note if len(cells) == len(self.results) else f"{', '.join(cells)}: {note}"
@@ -291,20 +324,24 @@ class _Grid:
         ]
 
 
+def _generation(result: CellResult) -> int | None:
+    return result.facts.generation if result.facts else None
+
+
 def _label(result: CellResult, results: Sequence[CellResult]) -> str:
     """`Mamba-1` or `Mamba-2` where that names one model of the table, else the model's own name."""
-    models = {
-        (other.cell.model, other.cell.layers) for other in results if other.generation == result.generation
-    }
-    if len(models) == 1:
-        return f"Mamba-{result.generation}"
+    generation = _generation(result)
+    models = {(other.cell.model, other.cell.layers) for other in results if _generation(other) == generation}
+    if generation and len(models) == 1:
+        return f"Mamba-{generation}"
     depth = "" if result.cell.layers is None else f" ({result.cell.layers} layers)"
     return f"{result.cell.model}{depth}"
 
 
 def _model_text(result: CellResult) -> str:
-    layers = result.cell.layers
-    depth = (
-        f"all {result.full_layers} layers" if layers is None else f"{layers} of {result.full_layers} layers"
-    )
-    return f"{result.cell.model}, {depth}, weights: {result.weights}"
+    if result.facts is None:
+        return f"{result.cell.model}, which could not be loaded"
+    layers, full_layers = result.cell.layers, result.facts.full_layers
+    depth = f"all {full_layers} layers" if layers is None else f"{layers} of {full_layers} layers"
+    backend = ", ".join(f"{component} by {package}" for component, package in result.facts.backend.items())
+    return f"{result.cell.model}, {depth}, weights: {result.facts.weights}; {backend}"

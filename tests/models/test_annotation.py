@@ -145,10 +145,15 @@ import sys, types
 import torch
 sys.modules["selective_scan_cuda"] = types.ModuleType("selective_scan_cuda")
 import mamba_ssm
-from perfmamba.models import annotate, load_model
+from perfmamba.models import annotate, component_map, load_model
+from perfmamba.models.mixers import backend_packages
 tokens = torch.arange(12).reshape(2, 6)
 for name in ("mamba-130m", "mamba2-130m"):
-    model = load_model(name, layers=1).model
+    loaded = load_model(name, layers=1)
+    assert loaded.backend["ssm"] == "torch"
+    packages = backend_packages(component_map(loaded.model), torch.device("cuda"))
+    assert packages["ssm"] == "mamba_ssm", packages
+    model = loaded.model
     with torch.inference_mode():
         plain = model(tokens, use_cache=True)
         step = model(tokens[:, :1], cache_params=plain.cache_params, use_cache=True)

@@ -60,6 +60,8 @@ def test_random_weights_depend_on_the_seed_alone():
     weight = first.model.backbone.layers[0].mixer.in_proj.weight
     assert torch.equal(weight, again.model.backbone.layers[0].mixer.in_proj.weight)
     assert not torch.equal(weight, other.model.backbone.layers[0].mixer.in_proj.weight)
+    assert first.generation == 2
+    assert first.backend == {"conv": "torch", "ssm": "torch"}
     assert (first.name, first.weights, first.layers, first.full_layers) == (
         "mamba2-130m",
         "random (seed 3)",
@@ -221,7 +223,7 @@ def test_hub_id_in_the_transformers_layout(small_model, tokens, tmp_path, hub_ca
     small_model.save_pretrained(tmp_path / "saved")
     put_into_cache(hub_cache, "somebody/tiny-hf", tmp_path / "saved")
     loaded = load_model("somebody/tiny-hf")
-    assert loaded.name == "somebody/tiny-hf"
+    assert (loaded.name, loaded.weights) == ("somebody/tiny-hf", "checkpoint (revision 0123456789ab)")
     assert torch.equal(logits(loaded.model, tokens), logits(small_model, tokens))
 
 

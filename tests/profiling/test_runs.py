@@ -1,17 +1,22 @@
+import json
+import shutil
+import weakref
 from dataclasses import replace
 
 import msgspec
 import pytest
 import torch
 
-from perfmamba.components import COMPONENTS
+from perfmamba.components import COMPONENTS, MODEL_RANGE
 from perfmamba.errors import InputError, ModelError
-from perfmamba.models import LoadedModel
+from perfmamba.models import LoadedModel, load_model
 from perfmamba.profiling import break_down, read_trace
+from perfmamba.profiling.completeness import missing_from
 from perfmamba.profiling.counts import count, dimensions
 from perfmamba.profiling.grid import make_jobs, pending_jobs, run_jobs
+from perfmamba.profiling.recording import record_trace
 from perfmamba.profiling.results import Cell, read_result, read_results, result_path, trace_path
-from perfmamba.profiling.runs import forward_pass, is_out_of_memory, run_cell
+from perfmamba.profiling.runs import first_line, forward_pass, is_out_of_memory, run_cell
 from tests.small_models import small_mamba1, small_mamba2
 
 CPU = torch.device("cpu")
@@ -34,7 +39,9 @@ def cell_of(name="tiny", mode="prefill", seqlen=5):
 
 @pytest.fixture(params=[small_mamba1, small_mamba2], ids=["mamba1", "mamba2"])
 def loaded(request):
-    return LoadedModel("tiny", request.param(), "random (seed 1)", 2, 2)
+    generation = 1 if request.param is small_mamba1 else 2
+    backend = {"conv": "torch", "ssm": "torch"}
+    return LoadedModel("tiny", request.param(), generation, "random (seed 1)", backend, 2, 2)
 
 
 @pytest.fixture
@@ -113,6 +120,84 @@ def test_out_of_memory_is_a_result_and_removes_the_stale_trace(loaded, tmp_path)
     assert not trace_path(tmp_path, cell).exists()
 
 
+def test_a_trace_that_lost_a_pass_has_no_costs(loaded, tmp_path, monkeypatch):
+    def record_one_less(run, path, *, device, repeat):
+        record_trace(run, path, device=device, repeat=repeat - 1)
+
+    monkeypatch.setattr("perfmamba.profiling.runs.record_trace", record_one_less)
+    result = run_cell(loaded, cell_of(), tmp_path)
+    assert result.status == "incomplete"
+    assert "recorded 2 of 3 passes" in result.error
+    assert (result.components, result.total) == ((), None)
+    assert trace_path(tmp_path, cell_of()).exists()
+
+
+def test_a_gpu_trace_without_kernels_or_with_lost_ones_is_incomplete(tmp_path):
+    def event(category, name, start, **args):
+        times = {"ts": start, "dur": 5.0}
+        return {"ph": "X", "cat": category, "name": name, "pid": 1, "tid": 1, **times, "args": args}
+
+    def missing(*events):
+        path = tmp_path / "trace.json"
+        path.write_text(json.dumps({"traceEvents": [event("user_annotation", MODEL_RANGE, 0), *events]}))
+        return missing_from(read_trace(path), passes=1, on_gpu=True)
+
+    first, second = (event("cuda_runtime", "cudaLaunchKernel", i, correlation=i) for i in (1, 2))
+    kernel, later_kernel = (event("kernel", "mul", 9 + i, correlation=i) for i in (1, 2))
+    wait = event("cuda_runtime", "cudaDeviceSynchronize", 3, correlation=3)
+    assert "no kernels" in missing(first)
+    assert "lost 1 kernels" in missing(first, second, kernel)
+    assert missing(first, second, kernel, later_kernel, wait) is None
+
+
+def test_a_model_that_does_not_fit_fails_its_cells_and_no_others(folder, tmp_path, monkeypatch):
+    def load(source, **options):
+        if source == "mamba-130m":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nSee the docs.")
+        return load_model(source, **options)
+
+    monkeypatch.setattr("perfmamba.profiling.grid.load_model", load)
+    jobs = make_jobs(["mamba-130m", folder], **GRID | {"modes": ("prefill",)})
+    results = list(run_jobs(jobs, tmp_path, device=CPU))
+    assert [result.status for result in results] == ["out_of_memory"] * 2 + ["ok"] * 2
+    assert results[0].error == "CUDA out of memory. Tried to allocate 2 GiB."
+    assert len(read_results(tmp_path)) == 4
+
+
+def test_a_model_is_let_go_before_the_next_is_loaded(folder, tmp_path, monkeypatch):
+    alive = []
+
+    def load(source, **options):
+        assert not [model for model in alive if model() is not None]
+        loaded = load_model(source, **options)
+        alive.append(weakref.ref(loaded.model))
+        return loaded
+
+    monkeypatch.setattr("perfmamba.profiling.grid.load_model", load)
+    shutil.copytree(folder, tmp_path / "again")
+    (tmp_path / "out").mkdir()
+    jobs = make_jobs([folder, str(tmp_path / "again")], **GRID | {"modes": ("prefill",)})
+    assert len(list(run_jobs(jobs, tmp_path / "out", device=CPU))) == 4
+
+
+def test_a_cell_that_raises_leaves_no_old_result_beside_a_new_trace(loaded, tmp_path, monkeypatch):
+    run_cell(loaded, cell_of(), tmp_path)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("perfmamba.profiling.runs.read_trace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_cell(loaded, cell_of(), tmp_path)
+    assert not result_path(tmp_path, cell_of()).exists()
+
+
+def test_memory_errors_without_a_text():
+    assert is_out_of_memory(MemoryError())
+    assert first_line(MemoryError()) == "MemoryError"
+    assert is_out_of_memory(RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"))
+
+
 def test_other_errors_are_not_out_of_memory():
     assert not is_out_of_memory(RuntimeError("shape mismatch"))
     assert is_out_of_memory(RuntimeError("CUDA error: out of memory"))
@@ -132,10 +217,13 @@ def test_the_grid_is_every_combination_with_small_lengths_first(folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"seqlens": (64, 0)}, "--seqlen 0: give a number of at least 1"),
+        ({"seqlens": (64, 0)}, "--seqlen 0: give a number from 1"),
         ({"batch": 0}, "--batch 0"),
         ({"repeat": 0}, "--repeat 0"),
         ({"warmup": -1}, "--warmup -1"),
+        ({"seed": 1 << 70}, "--seed 1180591620717411303424: give a number from 0"),
+        ({"seqlens": ()}, "--seqlen: give at least one value"),
+        ({"modes": ()}, "--mode: give at least one value"),
     ],
 )
 def test_numbers_out_of_range(change, message):
@@ -155,25 +243,29 @@ def test_wrong_models_are_refused_before_anything_runs():
 def test_an_interrupted_grid_is_resumed(folder, tmp_path):
     out = tmp_path / "out"
     jobs = make_jobs([folder], **GRID)
-    running = run_jobs(pending_jobs(jobs, out, "refuse"), out, device=CPU)
+    running = run_jobs(pending_jobs(jobs, out, "refuse", device=CPU), out, device=CPU)
     done = [next(running), next(running)]
     running.close()
     with pytest.raises(InputError, match=r"already holds results of 2 of these 4 cells; --resume"):
-        pending_jobs(jobs, out, "refuse")
-    rest = pending_jobs(jobs, out, "resume")
+        pending_jobs(jobs, out, "refuse", device=CPU)
+    rest = pending_jobs(jobs, out, "resume", device=CPU)
     assert [job.cell for job in rest] == [job.cell for job in jobs[2:]]
     assert len([*done, *run_jobs(rest, out, device=CPU)]) == len(read_results(out)) == 4
-    assert pending_jobs(jobs, out, "resume") == ()
-    assert pending_jobs(jobs, out, "overwrite") == jobs
+    assert pending_jobs(jobs, out, "resume", device=CPU) == ()
+    assert pending_jobs(jobs, out, "overwrite", device=CPU) == jobs
 
 
 def test_resume_measures_again_what_was_measured_otherwise_or_broke(folder, tmp_path):
     jobs = make_jobs([folder], **GRID | {"modes": ("prefill",)})
     list(run_jobs(jobs, tmp_path, device=CPU))
     other_seed = make_jobs([folder], **GRID | {"modes": ("prefill",), "seed": 1})
-    assert pending_jobs(other_seed, tmp_path, "resume") == other_seed
+    assert pending_jobs(other_seed, tmp_path, "resume", device=CPU) == other_seed
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    assert pending_jobs(jobs, tmp_path, "resume", device=CPU) == jobs
+    torch.set_num_threads(threads)
     result_path(tmp_path, jobs[0].cell).write_text('{"cell":')
-    assert pending_jobs(jobs, tmp_path, "resume") == jobs[:1]
+    assert pending_jobs(jobs, tmp_path, "resume", device=CPU) == jobs[:1]
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b'{"cell": {}}', b"\xff\xfe"])

@@ -5,11 +5,13 @@ import pytest
 from perfmamba.components import COMPONENTS, PAPER_LABELS
 from perfmamba.environment import Environment
 from perfmamba.errors import InputError
-from perfmamba.profiling.results import Cell, CellResult, ComponentCost
+from perfmamba.profiling.results import Cell, CellResult, ComponentCost, ModelFacts
 from perfmamba.report import render
 from perfmamba.report.table1 import table1, table1_against_paper
 
-ENVIRONMENT = Environment("A GPU", "A CPU", 2, "Linux x86_64", "580.1", "12.9", {"torch": "2.13.0"}, "abc")
+ENVIRONMENT = Environment(
+    "A GPU", "A CPU", 2, "Linux x86_64", "580.1", "12.9", ("convolution",), {"torch": "2.13.0"}, "abc"
+)
 
 
 def cost(component, scale):
@@ -34,17 +36,14 @@ def result(model="mamba-130m", generation=1, seqlen=64, **changes):
     cell |= {key: changes.pop(key) for key in list(changes) if key in cell}
     values = {
         "status": "ok",
-        "weights": "random (seed 0)",
-        "full_layers": 24,
-        "latency_ms": (31.0, 29.0, 90.0),
+        "facts": ModelFacts(generation, "random (seed 0)", 24, {"conv": "torch", "ssm": "mamba_ssm"}),
+        "latency_ms": (41.0, 39.0, 90.0),
         "components": (*parts, unattributed),
         "total": cost("total", 21),
     }
     return CellResult(
         cell=Cell(model, seqlen=seqlen, warmup=3, repeat=3, seed=0, **cell),
-        environment=ENVIRONMENT,
-        generation=generation,
-        **values | changes,
+        **{"environment": ENVIRONMENT} | values | changes,
     )
 
 
@@ -88,7 +87,7 @@ def test_shares_close():
 
 def test_the_latency_is_the_median_without_the_profiler():
     (row,) = rows_of(table1(BOTH), seqlen=64, component="pass, not profiled")
-    assert row["time_ns_mamba_1"] == 31e6
+    assert row["time_ns_mamba_1"] == 41e6
     assert row["flops_mamba_1"] is row["share_mamba_1"] is None
 
 
@@ -124,12 +123,12 @@ def test_unattributed_work_has_a_row_only_where_there_is_any():
 def test_depth_weights_machine_and_remarks_are_noted():
     cut = result(layers=2, notes=("It rained.",))
     notes = table1([cut, BOTH[0]]).notes
-    assert "Mamba-1: mamba-130m, 2 of 24 layers, weights: random (seed 0)." in notes
-    assert "Mamba-2: mamba2-130m, all 24 layers, weights: random (seed 0)." in notes
+    loaded = "weights: random (seed 0); conv by torch, ssm by mamba_ssm"
+    assert f"Mamba-1: mamba-130m, 2 of 24 layers, {loaded}." in notes
+    assert f"Mamba-2: mamba2-130m, all 24 layers, {loaded}." in notes
     assert "Mamba-1 at length 64: It rained." in notes
-    assert (
-        notes[-1] == "Measured on A GPU (CPU threads: 2; driver 580.1, CUDA 12.9); torch 2.13.0; commit abc."
-    )
+    machine = "A GPU (CPU threads: 2, driver 580.1, CUDA 12.9, TF32 in convolution)"
+    assert notes[-1] == f"Measured on {machine}; torch 2.13.0; commit abc."
     assert "It rained." in table1([cut]).notes
 
 
@@ -144,6 +143,37 @@ def test_out_of_memory_leaves_the_cells_empty_and_says_so():
     assert "Mamba-1 at length 64: out of memory (no room)." in table.notes
 
 
+def test_a_model_that_did_not_fit_into_memory():
+    failed = result(
+        status="out_of_memory", error="no room", components=(), total=None, latency_ms=(), facts=None
+    )
+    table = table1([failed, BOTH[0]])
+    assert headers_of(table)[:2] == ["GFLOP mamba-130m", "GFLOP Mamba-2"]
+    assert "mamba-130m: mamba-130m, which could not be loaded." in table.notes
+    assert table1_against_paper([failed, BOTH[0]]).rows
+
+
+def test_results_of_two_machines_are_not_mixed():
+    other = result("mamba2-130m", 2, environment=replace(ENVIRONMENT, device="Another GPU"))
+    with pytest.raises(InputError, match=r"several machines: A GPU \(2 threads\), Another GPU"):
+        table1([result(), other])
+
+
+def test_results_of_two_commits_say_which_is_which():
+    other = result("mamba2-130m", 2, environment=replace(ENVIRONMENT, commit="def"))
+    notes = table1([result(), other]).notes
+    assert notes[-2].startswith("Mamba-1 at length 64: Measured on")
+    assert notes[-1].startswith("Mamba-2 at length 64: Measured on")
+
+
+@pytest.mark.parametrize(("device", "weights"), [("cpu", "no weights"), ("cuda", "weights included")])
+def test_peaks_say_whether_weights_are_in_them(device, weights):
+    (note,) = [
+        note for note in table1([result(device=device)], memory="peak").notes if note.startswith("peak")
+    ]
+    assert note.endswith(f"{weights}.")
+
+
 def test_two_models_of_a_generation_keep_their_names():
     headers = headers_of(table1([result(), result("mamba-370m")]))
     assert headers[:2] == ["GFLOP mamba-130m", "GFLOP mamba-370m"]
@@ -155,16 +185,11 @@ def test_lengths_that_only_one_model_has():
     assert row["time_ns_mamba_2"] == 42e6
 
 
-@pytest.mark.parametrize("axis", [{"batch": 1}, {"dtype": "bfloat16"}, {"device": "cpu"}])
+@pytest.mark.parametrize("axis", [{"mode": "decode"}, {"batch": 1}, {"dtype": "bfloat16"}, {"device": "cpu"}])
 def test_results_that_do_not_belong_in_one_table(axis):
     (name,) = axis
     with pytest.raises(InputError, match=f"these results are of {name} .*--{name}"):
         table1([result(), result("mamba2-130m", 2, **axis)])
-
-
-def test_a_mode_that_was_not_profiled():
-    with pytest.raises(InputError, match="no decode results here"):
-        table1(BOTH, mode="decode")
 
 
 def test_against_the_paper_every_quantity_has_its_ratio():
@@ -185,9 +210,19 @@ def test_against_the_paper_what_it_lacks_is_empty():
         assert row["paper_mamba_1"] is row["ratio_mamba_1"] is None
 
 
-def test_the_paper_has_no_decode_table():
-    with pytest.raises(InputError, match="is of prefill"):
-        table1_against_paper([result(mode="decode")], mode="decode")
+def test_cut_layers_and_slow_profiles_are_cautioned_about():
+    cautions = "Layers are cut", "Slower under the profiler"
+    assert not [note for note in table1(BOTH).notes if note.startswith(cautions)]
+    slow = result(layers=2, latency_ms=(21.0, 21.0, 21.0))
+    notes = [note for note in table1([slow, *BOTH[:1]]).notes if note.startswith(cautions)]
+    assert len(notes) == 2
+    assert notes[1].endswith("Mamba-1 at length 64 (2.0x).")
+
+
+def test_what_is_not_counted_is_said():
+    parts = [replace(part, flops=None, io_bytes=None) for part in result().components]
+    foreign = result(components=tuple(parts), total=replace(cost("total", 21), flops=None, io_bytes=None))
+    assert "FLOPs and I/O are counted for models of type mamba and mamba2 only." in table1([foreign]).notes
 
 
 def test_it_reads_as_text():
