@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from perfmamba.profiling.columns import Indices, Integers, MemoryEvents, Spans
-from perfmamba.profiling.nesting import NOTHING
 
 Flags = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.int64]
@@ -49,59 +48,57 @@ class MemoryHistory:
 
 def memory_history(memory: MemoryEvents, owner: Indices, ranges: Spans) -> MemoryHistory:
     """The history of some memory events; `owner` is the range in `ranges` of each, else `NOTHING`."""
-    device = (memory.device_type << 16) + memory.device
     is_running_sum = bool((memory.live_bytes < 0).any())
-    live = np.empty(len(memory), np.int64)
-    growth = np.empty(len(memory), np.int64)
-    free = np.full(len(memory), NOTHING, np.int32)
-    window_growth = 0
-    for present in np.unique(device):
-        here = np.flatnonzero(device == present)
-        # Stable: at equal times the order of the file counts, which is that of the allocator.
-        here = here[np.argsort(memory.time_ns[here], kind="stable")]
-        levels, before_window = _levels(memory, here, is_running_sum=is_running_sum)
-        at_entry = _live_at_entry(memory.time_ns[here], levels, before_window, owner[here], ranges)
-        live[here] = levels
-        growth[here] = levels - at_entry
-        made = memory.size_bytes[here] > 0
-        window_growth = max(window_growth, int(levels[made].max(initial=before_window)) - before_window)
-        del levels, at_entry, made  # the peak of memory is in the next line
-        event, its_free = _frees(memory.address[here], memory.size_bytes[here])
-        free[here[event]] = here[its_free]
     has_addresses = bool(memory.address.all())
+    live = np.empty(len(memory), np.int64) if is_running_sum else memory.live_bytes
+    growth = np.empty(len(memory), np.int64)
+    outlives_range = np.ones(len(memory), bool)
+    outlives_window = np.ones(len(memory), bool)
+    window_growth = 0
+    for here in _places_by_device(memory):
+        if is_running_sum:
+            live[here] = np.cumsum(memory.size_bytes[here])
+        before_window = int(live[here[0]] - memory.size_bytes[here[0]])
+        at_entry = _live_at_entry(memory.time_ns[here], live[here], before_window, ranges)
+        growth[here] = live[here] - at_entry[owner[here]]
+        made = here[memory.size_bytes[here] > 0]
+        window_growth = max(window_growth, int(live[made].max(initial=before_window)) - before_window)
+        del at_entry, made  # the peak of memory is in the next line
+        event, its_free = _frees(memory, here)
+        outlives_window[event] = False
+        outlives_range[event] = owner[event] != owner[its_free]
     return MemoryHistory(
         range=owner,
         size_bytes=memory.size_bytes,
         live_bytes=live,
         growth_bytes=growth,
         window_growth_bytes=window_growth,
-        outlives_range=(free == NOTHING) | (owner != owner[free]) if has_addresses else None,
-        outlives_window=free == NOTHING if has_addresses else None,
+        outlives_range=outlives_range if has_addresses else None,
+        outlives_window=outlives_window if has_addresses else None,
         is_running_sum=is_running_sum,
     )
 
 
-def _levels(memory: MemoryEvents, here: Places, *, is_running_sum: bool) -> tuple[Integers, int]:
-    """What was live after each event of one device, in order of time, and before the first."""
-    size = memory.size_bytes[here]
-    levels = np.cumsum(size) if is_running_sum else memory.live_bytes[here]
-    return levels, int(levels[0] - size[0])
+def _places_by_device(memory: MemoryEvents) -> list[Places]:
+    """For each device the places of its events, in order of time."""
+    if not len(memory):
+        return []
+    device = (memory.device_type << 16) + memory.device
+    # Stable: at equal times the order of the file counts, which is that of the allocator.
+    order = np.lexsort((memory.time_ns, device))
+    return np.split(order, np.flatnonzero(np.diff(device[order])) + 1)
 
 
-def _live_at_entry(
-    time_ns: Integers, live: Integers, before_window: int, owner: Indices, ranges: Spans
-) -> Integers:
-    """For each event what was live just before its range began."""
-    entry_ns = np.full(len(owner), np.iinfo(np.int64).min)
-    entry_ns[owner != NOTHING] = ranges.start_ns[owner[owner != NOTHING]]
-    earlier = np.searchsorted(time_ns, entry_ns, side="left")
-    return np.concatenate(([before_window], live))[earlier]
+def _live_at_entry(time_ns: Integers, live: Integers, before_window: int, ranges: Spans) -> Integers:
+    """For each range what was live just before it began; then, where `NOTHING` points, before the window."""
+    earlier = np.searchsorted(time_ns, ranges.start_ns, side="left")
+    return np.append(np.where(earlier > 0, live[earlier - 1], before_window), before_window)
 
 
-def _frees(address: npt.NDArray[np.uint64], size: Integers) -> tuple[Places, Places]:
-    """The places of events in order of time that a free follows at the same address, and of those frees."""
-    order = np.argsort(address, kind="stable")
-    order = order[size[order] != 0]
-    its_address, its_size = address[order], size[order]
-    is_freed = (its_address[:-1] == its_address[1:]) & (its_size[1:] < 0)
-    return order[:-1][is_freed], order[1:][is_freed]
+def _frees(memory: MemoryEvents, here: Places) -> tuple[Places, Places]:
+    """Of events in order of time those that a free follows at the same address, and those frees."""
+    order = here[np.argsort(memory.address[here], kind="stable")]
+    order = order[memory.size_bytes[order] != 0]
+    event, following = order[:-1], order[1:]
+    is_freed = (memory.address[event] == memory.address[following]) & (memory.size_bytes[following] < 0)
+    return event[is_freed], following[is_freed]

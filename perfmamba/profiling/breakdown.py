@@ -4,7 +4,7 @@ In: a `Trace`. Out: a `Breakdown`, whose rows close: times, launches, allocated 
 of `other` and of `unattributed` sum to the total exactly.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -90,7 +90,8 @@ def break_down(trace: Trace, by: By = "component") -> Breakdown:
     ranges = RangeIndex(view.ranges)
     work = attribute_work(trace, view, ranges)
     history = _device_history(trace, view, ranges)
-    unattributed, *rows = _costs(view, work, history)
+    costs = _costs(view, work, history)
+    unattributed, *rows = costs
     other = next((cost for cost in rows if view.ours and cost.label == OTHER), None)
     costly = (cost for cost in rows if cost is not other and _costs_anything(cost))
     return Breakdown(
@@ -100,7 +101,7 @@ def break_down(trace: Trace, by: By = "component") -> Breakdown:
         rows=tuple(sorted(costly, key=lambda cost: (-cost.time_ns, cost.label, cost.layer or 0))),
         other=other,
         unattributed=unattributed,
-        total=_total(work, history),
+        total=_total(costs, work, history),
         has_memory=len(history) > 0,
         notes=_notes(trace, view, work, history),
     )
@@ -137,31 +138,39 @@ def _cost(
     own_events: npt.NDArray[np.int64],
 ) -> Cost:
     """The cost of some of the work and some of the memory events."""
-    spans = work.spans.select(own_work)
+    start_ns = work.spans.start_ns[own_work]
+    end_ns = start_ns + work.spans.duration_ns[own_work]
     size_bytes = history.size_bytes[own_events]
     made = own_events[size_bytes > 0]
+    allocated_bytes = int(history.size_bytes[made].sum())
     outlives = history.outlives_range
     return Cost(
         label=label.name,
         layer=label.layer,
-        launches=len(spans),
+        launches=len(own_work),
         time_ns=int(work.time_ns[own_work].sum()),
-        union_ns=union_ns(spans.start_ns, spans.end_ns),
-        allocated_bytes=int(size_bytes[size_bytes > 0].sum()),
-        freed_bytes=int(-size_bytes[size_bytes < 0].sum()),
+        union_ns=union_ns(start_ns, end_ns),
+        allocated_bytes=allocated_bytes,
+        freed_bytes=allocated_bytes - int(size_bytes.sum()),
         peak_bytes=int(history.live_bytes[made].max(initial=0)),
         growth_bytes=int(history.growth_bytes[made].max(initial=0)),
         escaped_bytes=None if outlives is None else int(history.size_bytes[made[outlives[made]]].sum()),
     )
 
 
-def _total(work: Work, history: MemoryHistory) -> Cost:
-    """The cost of the whole trace, the window being its one range."""
-    cost = _cost(Label("total"), work, np.arange(len(work.spans)), history, np.arange(len(history)))
+def _total(costs: list[Cost], work: Work, history: MemoryHistory) -> Cost:
+    """The cost of the whole trace, the window being its one range; `costs` are all its parts."""
     outlives = history.outlives_window
     made_to_stay = None if outlives is None else outlives & (history.size_bytes > 0)
-    return replace(
-        cost,
+    return Cost(
+        label="total",
+        layer=None,
+        launches=sum(cost.launches for cost in costs),
+        time_ns=sum(cost.time_ns for cost in costs),
+        union_ns=union_ns(work.spans.start_ns, work.spans.end_ns),
+        allocated_bytes=sum(cost.allocated_bytes for cost in costs),
+        freed_bytes=sum(cost.freed_bytes for cost in costs),
+        peak_bytes=max(cost.peak_bytes for cost in costs),
         growth_bytes=history.window_growth_bytes,
         escaped_bytes=None if made_to_stay is None else int(history.size_bytes[made_to_stay].sum()),
     )

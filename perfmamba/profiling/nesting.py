@@ -31,12 +31,7 @@ class RangeIndex:
 
     def innermost(self, thread: Indices, time_ns: Integers) -> Indices:
         """For each moment on a thread the span that holds it, else `NOTHING`."""
-        found = np.full(len(thread), NOTHING, np.int32)
-        for present in np.unique(thread):
-            asked = np.flatnonzero(thread == present)
-            first, end = np.searchsorted(self._thread, (present, present + 1))
-            started = np.searchsorted(self._start_ns[first:end], time_ns[asked], side="right")
-            found[asked] = np.where(started > 0, first + started - 1, NOTHING)
+        found = self._started_last(thread, time_ns)
         # The span that started last may be over; then the next to ask is the one it began in.
         open_questions = np.flatnonzero(found != NOTHING)
         while len(open_questions):
@@ -52,6 +47,18 @@ class RangeIndex:
         result = np.empty(len(self._order), np.int32)
         result[self._order] = self._original(self._enclosing)
         return result
+
+    def _started_last(self, thread: Indices, time_ns: Integers) -> Indices:
+        """For each moment on a thread the position of the span that started last, else `NOTHING`."""
+        found = np.full(len(thread), NOTHING, np.int32)
+        for present in np.unique(thread):
+            asked = np.flatnonzero(thread == present)
+            first, end = np.searchsorted(self._thread, (present, present + 1))
+            last = np.searchsorted(self._start_ns[first:end], time_ns[asked], side="right")
+            last += first - 1
+            last[last < first] = NOTHING
+            found[asked] = last
+        return found
 
     def _original(self, sorted_index: Indices) -> Indices:
         original = np.full(len(sorted_index), NOTHING, np.int32)
@@ -76,10 +83,9 @@ def union_ns(start_ns: Integers, end_ns: Integers) -> int:
     if not len(start_ns):
         return 0
     order = np.argsort(start_ns)
-    start_ns, end_ns = start_ns[order], end_ns[order]
-    covered_until = np.maximum.accumulate(end_ns)
-    begin = np.maximum(start_ns[1:], covered_until[:-1])
-    return int(end_ns[0] - start_ns[0] + np.maximum(end_ns[1:] - begin, 0).sum())
+    start_ns, covered_until = start_ns[order], np.maximum.accumulate(end_ns[order])
+    idle_ns = np.maximum(start_ns[1:] - covered_until[:-1], 0).sum()
+    return int(covered_until[-1] - start_ns[0] - idle_ns)
 
 
 def _enclosing(thread: Indices, start_ns: Integers, end_ns: Integers) -> Indices:
