@@ -8,7 +8,7 @@ the standard library, and knows the byte at which the text is cut, is not JSON o
 import codecs
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any, NamedTuple, TypeVar
 
@@ -143,34 +143,20 @@ class JsonText:
         self._start = following
         return decoded
 
-    def elements(self) -> tuple[list[Element], bool]:
-        """Step over the elements of an array that the buffer holds whole, at least one if there is one.
-
-        Returns:
-            the elements, and whether the array ended behind them.
+    def elements(self) -> Iterator[Element]:
+        """Step over elements of an array and the commas behind them, until the array or the buffer ends.
 
         Raises:
-            TraceError: the text is not JSON here, or ends within the first element.
+            TraceError: the text is not JSON here, or ends before the array does.
         """
-        found: list[Element] = []
-        if self.peek() == "]":
-            self.take("]")
-            return found, True
-        while True:
-            try:
-                self.peek()
-                offset = self.offset
-                found.append(Element(self._buffered_value() if found else self.value(), offset))
-            except (_IncompleteError, TraceError):
-                if not found:
-                    raise
-                return found, False
-            view = self._characters
-            if not self.peek():
-                return found, False
-            ended = self.take(",", "]") == "]"
-            if ended or self._characters is not view:
-                return found, ended
+        while self.peek() != "]":
+            buffered = self._view()
+            offset = self.offset
+            yield Element(self.value(), offset)
+            if self.peek() != "]":
+                self.take(",", "]")
+            if self._characters is not buffered:
+                return
 
     def finish(self) -> None:
         """Check that nothing but white space is left.

@@ -103,13 +103,14 @@ class _Reader:
 
     def _read_events(self) -> None:
         self.found_events = True
-        ended = False
-        while not ended:
+        while True:
             if self._text.decode_objects(self._add_decoded):
                 continue
-            elements, ended = self._text.elements()
-            for element in elements:
+            for element in self._text.elements():
                 self._add_element(element)
+            if self._text.peek() == "]":
+                break
+        self._text.take("]")
 
     def _add_decoded(self, array: memoryview) -> bool:
         try:
