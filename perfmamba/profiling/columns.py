@@ -21,14 +21,7 @@ Integers = npt.NDArray[np.int64]
 Thread = tuple[int | str, int | str]
 """(process, thread) on the host, (device, stream) on a device."""
 
-# Below it neighbouring doubles are less than a nanosecond apart: 101 days. Newer writers stay below by
-# writing time relative to `baseTimeNanoseconds`.
-_EXACT_MICROSECONDS = 2.0**43
 _MOST_DIGITS = 15
-
-
-class InexactTicksError(Exception):
-    """A time stamp is too large for a double to hold its nanoseconds."""
 
 
 @dataclass(frozen=True)
@@ -130,13 +123,15 @@ class MemoryEvents:
 
 
 class ColumnBuilder:
-    """Gathers typed events into columns, which grow in place: nothing is copied to make them whole."""
+    """Gathers typed events into columns, which grow in place. The columns of a kind can be taken once."""
 
     def __init__(self) -> None:
         self._names = _Numbering()
         self._threads = _Threads()
         self._columns = {
-            (kind, column): array(_CODES[column]) for kind in _COLUMNS for column in _COLUMNS[kind]
+            (kind, column): _Times() if column in _TIMES else array(_CODES[column])
+            for kind in _COLUMNS
+            for column in _COLUMNS[kind]
         }
 
     @property
@@ -153,16 +148,12 @@ class ColumnBuilder:
         """Append the events.
 
         Raises:
-            InexactTicksError: nothing was appended; decode these events again, with decimals.
             OverflowError: a number does not fit in 64 bits; the columns are of no more use.
         """
-        kept = [(kind, events) for kind, events in groups.items() if events and kind in _COLUMNS]
-        times = [_times(kind, events) for kind, events in kept]
-        for (kind, events), its_times in zip(kept, times, strict=True):
-            for column, nanoseconds in its_times.items():
-                self._columns[kind, column].frombytes(nanoseconds.tobytes())
-            for column, values in self._integers(kind, events):
-                self._columns[kind, column].fromlist(values)
+        for kind, events in groups.items():
+            if events and kind in _COLUMNS:
+                for column, values in self._values(kind, events):
+                    self._columns[kind, column].fromlist(values)
 
     def spans(self, kind: Kind) -> Spans:
         """The operators, annotations or modules."""
@@ -181,13 +172,14 @@ class ColumnBuilder:
         return MemoryEvents(*self._arrays(Kind.MEMORY))
 
     def _arrays(self, kind: Kind) -> Iterator[npt.NDArray[Any]]:
-        """The columns of a kind in the order of `_COLUMNS`, sharing the memory that they were gathered in."""
+        """The columns of a kind in the order of `_COLUMNS`, each let go: times are copied to be converted."""
         for column in _COLUMNS[kind]:
-            yield np.asarray(self._columns[kind, column])
+            yield np.asarray(self._columns.pop((kind, column)))
 
-    def _integers(self, kind: Kind, events: list[Any]) -> Iterator[tuple[str, list[int]]]:
+    def _values(self, kind: Kind, events: list[Any]) -> Iterator[tuple[str, list[Any]]]:
         threads, names = self._threads, self._names
         yield "thread", [threads[event.pid, event.tid] for event in events]
+        yield "start", [event.ts for event in events]
         if kind is Kind.MEMORY:
             arguments = [event.args for event in events]
             yield "size", [a.size for a in arguments]
@@ -197,6 +189,8 @@ class ColumnBuilder:
             yield "device", [a.device for a in arguments]
             return
         yield "name", [names[event.name] for event in events]
+        if kind is not Kind.LAUNCH:
+            yield "duration", [event.dur for event in events]
         if kind in (Kind.LAUNCH, Kind.KERNEL):
             yield "correlation", [event.args.correlation for event in events]
 
@@ -211,12 +205,11 @@ _COLUMNS = {
     Kind.LAUNCH: ("name", "thread", "start", "correlation"),
     Kind.MEMORY: ("thread", "start", "size", "live", "address", "device_type", "device"),
 }
+_TIMES = ("start", "duration")
 # Of the array module and NumPy alike: i is 32 bits, q is 64, Q is 64 unsigned.
 _CODES = {
     "name": "i",
     "thread": "i",
-    "start": "q",
-    "duration": "q",
     "correlation": "q",
     "size": "q",
     "live": "q",
@@ -247,24 +240,28 @@ class _Threads(dict[tuple[int | str, int | str], int]):
         return self[key]
 
 
-def _times(kind: Kind, events: list[Any]) -> dict[str, Integers]:
-    times = {"start": _nanoseconds([event.ts for event in events])}
-    if "duration" in _COLUMNS[kind]:
-        times["duration"] = _nanoseconds([event.dur for event in events])
-    return times
+class _Times:
+    """A column of times. Microseconds go in: as doubles, then, once those no longer suffice, as decimals."""
+
+    def __init__(self) -> None:
+        self._doubles = array("d")
+        self._exact_ns = array("q")
+
+    def fromlist(self, microseconds: list[Any]) -> None:
+        if isinstance(microseconds[0], Decimal):
+            self._exact_ns.fromlist([_exact_nanoseconds(ticks) for ticks in microseconds])
+        else:
+            self._doubles.fromlist(microseconds)
+
+    def __array__(self, dtype: None = None, copy: None = None) -> Integers:
+        return np.concatenate((_nanoseconds(np.asarray(self._doubles)), self._exact_ns))
 
 
-def _nanoseconds(microseconds: list[Any]) -> Integers:
-    """Microseconds, floats or decimals, as integer nanoseconds."""
-    if not isinstance(microseconds[0], float):
-        return np.array([_exact_nanoseconds(ticks) for ticks in microseconds], np.int64)
-    ticks = np.array(microseconds)
-    if not np.abs(ticks).max() < _EXACT_MICROSECONDS:  # so that "not a number" is refused as well
-        raise InexactTicksError
-    # Not rint(ticks * 1000): above 2**42 that product is a multiple of a half and may round the wrong way.
-    whole = np.floor(ticks)
-    nanoseconds: Integers = whole.astype(np.int64) * 1000 + np.rint((ticks - whole) * 1000).astype(np.int64)
-    return nanoseconds
+def _nanoseconds(microseconds: npt.NDArray[np.float64]) -> Integers:
+    # Not rint(microseconds * 1000): above 2**42 that is a multiple of a half and may round the wrong way.
+    whole = np.floor(microseconds)
+    fraction_ns = np.rint((microseconds - whole) * 1000).astype(np.int64)
+    return whole.astype(np.int64) * 1000 + fraction_ns
 
 
 def _exact_nanoseconds(microseconds: Decimal) -> int:

@@ -7,13 +7,12 @@ through one small buffer: what stays in memory is columns of the events that cou
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from perfmamba.profiling.columns import ColumnBuilder, InexactTicksError
+from perfmamba.profiling.columns import ColumnBuilder
 from perfmamba.profiling.events import EventDecoder, Kind
 from perfmamba.profiling.json_text import Element, JsonText, TruncatedError
 from perfmamba.profiling.source import Source
@@ -67,7 +66,7 @@ class _Reader:
         self.metadata: dict[str, Any] = {}
         self.found_events = False
         self._text = text
-        self._decoder = EventDecoder(float)
+        self._decoder = EventDecoder()
 
     def read(self) -> None:
         if self._text.peek() not in ("{", "[", ""):
@@ -113,11 +112,7 @@ class _Reader:
         self._text.take("]")
 
     def _add_decoded(self, array: memoryview) -> bool:
-        try:
-            self.columns.add(self._decoder.decode(array))
-        except InexactTicksError:
-            self._decoder = EventDecoder(Decimal)
-            self.columns.add(self._decoder.decode(array))
+        self.columns.add(self._decoder.decode(array))
         return True
 
     def _add_element(self, element: Element) -> None:
@@ -125,13 +120,17 @@ class _Reader:
         if not isinstance(event, dict) or not event.keys() & {"ph", "cat"}:
             raise self._text.error("not a trace: an event with ph or cat should be here", offset)
         try:
-            try:
-                self.columns.add(self._decoder.convert(event))
-            except InexactTicksError:
-                self._decoder = EventDecoder(Decimal)
-                self.columns.add(self._decoder.convert(event))
+            self.columns.add(self._converted(event))
         except (msgspec.ValidationError, OverflowError) as error:
             raise self._text.error(f"not a trace: an event of a wrong form ({error})", offset) from None
+
+    def _converted(self, event: dict[str, Any]) -> dict[Kind, list[Any]]:
+        try:
+            return self._decoder.convert(event)
+        except msgspec.ValidationError:
+            # Perhaps a time stamp too large for a double; then the next ones are as well.
+            self._decoder = EventDecoder(exact=True)
+            return self._decoder.convert(event)
 
 
 @contextmanager

@@ -71,6 +71,15 @@ def test_every_nanosecond_of_a_microsecond_is_exact(write, whole):
     assert (start_ns == whole * 1000 + np.arange(1000)).all()
 
 
+@pytest.mark.parametrize("buffer_bytes", [1 << 10, 1 << 18])
+def test_time_stamps_that_outgrow_a_double_in_the_middle_of_a_file(write, buffer_bytes):
+    whole = [*range(2**43 - 50, 2**43 + 50), 7]
+    events = ",".join(OP % f"{microseconds}.001" for microseconds in whole)
+    ops = read_trace(write(f"[{events}]"), buffer_bytes=buffer_bytes).ops
+    assert ops.start_ns.tolist() == [microseconds * 1000 + 1 for microseconds in whole]
+    assert set(ops.duration_ns.tolist()) == {2500}
+
+
 def test_integer_timestamps_in_strings_of_threads_of_2021(write):
     events = [
         {"ph": "X", "cat": "Operator", "name": "a", "pid": 7, "tid": "7", "ts": 1623143093496523, "dur": 5},
