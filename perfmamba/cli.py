@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 import perfmamba
-from perfmamba.errors import InputError, PerfMambaError
+from perfmamba.errors import InputError, PerfMambaError, TraceError
 from perfmamba.report import TableFormat, render
 
 # Kineto announces every start and stop of the profiler on stderr, below no level but this.
@@ -174,7 +174,10 @@ def parse(
         raise InputError(f"--format {format} takes one trace at a time; you gave {len(traces)}")
     width = _LABEL_WIDTH if format == "text" else None
     for path in traces:
-        breakdown = break_down(read_trace(path, partial=partial), by=by)
+        trace = read_trace(path, partial=partial)
+        if not (len(trace.ops) or len(trace.kernels) or len(trace.memory)):
+            raise TraceError("no operators, kernels or memory events in this trace", path=str(path))
+        breakdown = break_down(trace, by=by)
         table = breakdown_table(breakdown, top, label_width=width)
         print(render(replace(table, title=f"{path.name}: {table.title}"), format, color=_color()))
 

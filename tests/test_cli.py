@@ -189,6 +189,16 @@ def test_a_truncated_trace_is_an_error_unless_partial(run, results, tmp_path):
     assert "truncated" in out
 
 
+@pytest.mark.parametrize("text", ['{"traceEvents": []}', "[]"])
+def test_a_trace_with_nothing_in_it(run, tmp_path, text):
+    path = tmp_path / "empty.json"
+    path.write_text(text)
+    code, _, err = run("parse", path)
+    assert code == 2
+    assert one_line(err)
+    assert "no operators, kernels or memory events" in err
+
+
 def perfmamba(*arguments, **options):
     command = [sys.executable, "-m", "perfmamba", *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)

@@ -15,7 +15,7 @@ from perfmamba.profiling.causes import Work, attribute_work, work_notes
 from perfmamba.profiling.columns import Indices
 from perfmamba.profiling.nesting import RangeIndex, union_ns
 from perfmamba.profiling.trace import DeviceKind, Trace
-from perfmamba.profiling.views import By, Label, View, view_of
+from perfmamba.profiling.views import STEP_PREFIX, By, Label, View, view_of
 
 
 @dataclass(frozen=True)
@@ -183,6 +183,10 @@ def _costs_anything(cost: Cost) -> bool:
 def _notes(trace: Trace, view: View, work: Work, history: MemoryHistory) -> tuple[str, ...]:
     notes = [view.note] if view.note else []
     notes.extend(work_notes(trace, work.launch))
+    is_step = np.array([name.startswith(STEP_PREFIX) for name in trace.names], bool)
+    steps = int(is_step[trace.annotations.name].sum())
+    if steps > 1:
+        notes.append(f"The trace holds {steps} profiler steps: all numbers are sums over them.")
     if trace.cut_at is not None:
         notes.append(f"The file is truncated: read up to byte {trace.cut_at}.")
     if not len(history):

@@ -40,6 +40,7 @@ def attribute_work(trace: Trace, view: View, ranges: RangeIndex) -> Work:
         return _attribute_ops(trace.ops, view, ranges)
     calls, kernels = trace.launches, trace.kernels
     launch = _first_match(calls.correlation, kernels.correlation)
+    launch[np.isin(kernels.correlation, _ambiguous_correlations(trace))] = NOTHING
     launched = np.flatnonzero(launch != NOTHING)
     call = launch[launched]
     cause = np.full(len(launch), NOTHING, np.int32)
@@ -54,6 +55,18 @@ def _attribute_ops(ops: Spans, view: View, ranges: RangeIndex) -> Work:
     else:
         cause = ranges.innermost(ops.thread, ops.start_ns)
     return Work(ops, self_time_ns(ops), np.full(len(ops), NOTHING, np.int32), cause)
+
+
+def _ambiguous_correlations(trace: Trace) -> Integers:
+    """The correlations that launches of more than one process carry: numbers are unique in a process only."""
+    process_of_thread = np.array([str(process) for process, _ in trace.threads])
+    calls = trace.launches
+    if len(np.unique(process_of_thread[np.unique(calls.thread)])) < 2:
+        return np.empty(0, np.int64)
+    _, process = np.unique(process_of_thread, return_inverse=True)
+    pairs = np.unique(np.stack([calls.correlation, process[calls.thread]]), axis=1)
+    correlations, processes = np.unique(pairs[0], return_counts=True)
+    return correlations[processes > 1]
 
 
 def work_notes(trace: Trace, launch: Indices) -> tuple[str, ...]:
@@ -72,7 +85,13 @@ def work_notes(trace: Trace, launch: Indices) -> tuple[str, ...]:
         )
     if (launch == NOTHING).any():
         notes.append(
-            f"No launch: {_share(trace, launch == NOTHING)} were launched before the recorded window."
+            f"No launch: {_share(trace, launch == NOTHING)} have no launch in the trace, mostly because they"
+            " were launched before the recorded window."
+        )
+    if len(_ambiguous_correlations(trace)):
+        notes.append(
+            "Several processes number their launches alike: kernels of such launches are unattributed; parse"
+            " the trace of each process by itself."
         )
     return tuple(notes)
 
@@ -93,10 +112,10 @@ def _share(trace: Trace, chosen: npt.NDArray[np.bool_]) -> str:
 
 
 def _first_match(keys: Integers, wanted: Integers) -> Indices:
-    """For each wanted key the index of its first occurrence in `keys`, else `NOTHING`; -1 matches nothing."""
+    """For each wanted key the index of its first occurrence, else `NOTHING`; 0 and -1 match nothing."""
     if not len(keys):
         return np.full(len(wanted), NOTHING, np.int32)
     order = np.argsort(keys, kind="stable")
     place = np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)
     found = order[place]
-    return np.where((keys[found] == wanted) & (wanted >= 0), found, NOTHING).astype(np.int32)
+    return np.where((keys[found] == wanted) & (wanted > 0), found, NOTHING).astype(np.int32)

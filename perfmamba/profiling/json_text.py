@@ -196,7 +196,10 @@ class JsonText:
 
     def _truncated(self) -> TruncatedError:
         end = self._buffer_offset + self._stop
-        message = f"truncated: the text ends within what starts at byte {self.offset}"
+        message = (
+            f"truncated: the text ends within what starts at byte {self.offset}; "
+            "it can be read up to there with --partial"
+        )
         return TruncatedError(message, path=self._source.path, offset=end)
 
     def _view(self) -> str:

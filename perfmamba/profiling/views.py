@@ -20,7 +20,7 @@ from perfmamba.profiling.trace import Trace
 By = Literal["component", "layer", "kernel", "op"]
 BY: tuple[By, ...] = get_args(By)
 
-_STEP_PREFIX = "ProfilerStep#"
+STEP_PREFIX = "ProfilerStep#"
 
 
 class Label(NamedTuple):
@@ -81,7 +81,7 @@ def view_of(trace: Trace, by: By) -> View:
 
 def _foreign_view(trace: Trace, by: By) -> View:
     without = "The trace has no component ranges of PerfMamba"
-    is_step = np.array([name.startswith(_STEP_PREFIX) for name in trace.names], bool)
+    is_step = np.array([name.startswith(STEP_PREFIX) for name in trace.names], bool)
     annotations = trace.annotations.select(~is_step[trace.annotations.name])
     if len(annotations):
         note = f"{without}: broken down by the ranges that the program annotated."

@@ -4,6 +4,7 @@ In: a `Breakdown`. Out: a `Table`: the longest rows first, then the sum of those
 `unattributed` and the total.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from perfmamba.profiling import Breakdown, Cost
 from perfmamba.report.table import Column, Table, Value
 
 _DEFINITIONS = (
-    "Time is the sum of {durations}; elapsed counts what overlaps once.",
+    "Time is the sum of {durations}.",
     "Allocated is the sum of all allocations, peak the highest live memory at one of them,",
     "growth its highest rise since the range began, escaped what the range did not free. MB is 1e6 bytes.",
 )
@@ -32,16 +33,22 @@ def breakdown_table(breakdown: Breakdown, top: int | None = None, *, label_width
     total = breakdown.total
     layout = _Layout(
         with_layer=any(cost.layer is not None for cost in shown),
-        with_memory=breakdown.has_memory,
+        # on a CPU only self times add up, and nothing overlaps; by kernel, no row but one has any memory
+        with_elapsed=breakdown.device != "cpu",
+        with_memory=breakdown.has_memory and breakdown.kind != "kernel",
         total_ns=total.time_ns,
         label_width=label_width,
     )
     rows = [layout.row(cost) for cost in shown]
+    if label_width is not None and not layout.with_layer:
+        rows = _numbered(rows)
     if hidden:
         rows.append(layout.sum_row(hidden))
     named = len(rows)
     rows += [layout.row(cost) for cost in (*remainders, total)]
-    durations = "operators' self times" if breakdown.device == "cpu" else "kernel durations"
+    durations = "kernel durations; elapsed counts what overlaps once"
+    if breakdown.device == "cpu":
+        durations = "operators' self times"
     definitions = _DEFINITIONS if layout.with_memory else _DEFINITIONS[:1]
     return Table(
         title=f"Cost by {breakdown.kind}, {breakdown.device}",
@@ -57,6 +64,7 @@ class _Layout:
     """Which columns the table has, and the cells of a row in them."""
 
     with_layer: bool
+    with_elapsed: bool
     with_memory: bool
     total_ns: int
     label_width: int | None
@@ -69,8 +77,9 @@ class _Layout:
             Column("launches", "Calls" if breakdown.device == "cpu" else "Launches", ",d"),
             Column("time_ns", "Time (ms)", ",.3f", 1e6),
             Column("share", "Time (%)", ".1f", 1e-2),
-            Column("union_ns", "Elapsed (ms)", ",.3f", 1e6),
         ]
+        if self.with_elapsed:
+            columns.append(Column("union_ns", "Elapsed (ms)", ",.3f", 1e6))
         if self.with_memory:
             columns += [
                 Column("allocated_bytes", "Allocated (MB)", ",.2f", 1e6),
@@ -83,7 +92,8 @@ class _Layout:
     def row(self, cost: Cost) -> tuple[Value, ...]:
         label = _shortened(PAPER_LABELS.get(cost.label, cost.label), self.label_width)
         levels = (cost.peak_bytes, cost.growth_bytes, cost.escaped_bytes)
-        return self._cells(label, cost.layer, [cost], cost.union_ns, levels)
+        seen_at_an_allocation = levels if cost.allocated_bytes else (None, None, None)
+        return self._cells(label, cost.layer, [cost], cost.union_ns, seen_at_an_allocation)
 
     def sum_row(self, costs: tuple[Cost, ...]) -> tuple[Value, ...]:
         """What adds up of several rows: elapsed times and levels of memory do not."""
@@ -102,10 +112,22 @@ class _Layout:
         cells: list[Value] = [label]
         if self.with_layer:
             cells.append("final" if layer == FINAL_LAYER else layer)
-        cells += [sum(cost.launches for cost in costs), time_ns, share, union_ns]
+        cells += [sum(cost.launches for cost in costs), time_ns, share]
+        if self.with_elapsed:
+            cells.append(union_ns)
         if self.with_memory:
             cells += [sum(cost.allocated_bytes for cost in costs), *levels]
         return tuple(cells)
+
+
+def _numbered(rows: list[tuple[Value, ...]]) -> list[tuple[Value, ...]]:
+    """The rows, with a number where shortening made labels alike."""
+    seen: Counter[Value] = Counter()
+    numbered = []
+    for label, *values in rows:
+        seen[label] += 1
+        numbered.append((label if seen[label] == 1 else f"{label} ({seen[label]})", *values))
+    return numbered
 
 
 def _shortened(label: str, width: int | None) -> str:

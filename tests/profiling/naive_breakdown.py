@@ -112,10 +112,14 @@ def work_of(events, by, ranges):
         if by in ("op", "kernel"):
             owners = ops
         return [(o and o.label, op.start, op.end, self_time[op]) for op, o in zip(ops, owners, strict=True)]
-    launch = {}
+    launch, processes = {}, {}
     for e in events:
-        if e.get("cat") in CALLS and e.get("args", {}).get("correlation", -1) >= 0:
+        if e.get("cat") in CALLS and e.get("args", {}).get("correlation", -1) > 0:
             launch.setdefault(e["args"]["correlation"], (thread(e), ns(e["ts"])))
+            processes.setdefault(e["args"]["correlation"], set()).add(e["pid"])
+    for correlation, its_processes in processes.items():
+        if len(its_processes) > 1:
+            del launch[correlation]
     moments = [launch.get(k["args"].get("correlation"), (None, 0)) for k in kernels]
     owners = innermost(ranges, moments)
     labels = [

@@ -208,7 +208,7 @@ def test_the_table_sums_what_it_does_not_show_and_closes(broken_down):
     assert [row["label"] for row in rows] == ["op4", "op3", "(3 more)", "unattributed", "total"]
     assert sum(row["time_ns"] for row in rows[:-1]) == rows[-1]["time_ns"]
     assert sum(row["share"] for row in rows[:-1]) == pytest.approx(1)
-    assert rows[2]["union_ns"] is None
+    assert "union_ns" not in rows[0]
     assert "allocated_bytes" not in rows[0]
     assert any("profile_memory" in note for note in table.notes)
     assert "op4" in render(table, "text")
@@ -227,3 +227,35 @@ def test_layers_have_a_column_and_long_labels_can_be_shortened(broken_down):
     ]
     kernels = breakdown_table(broken_down(events, "kernel"), label_width=20)
     assert next(kernels.records())["label"] == "a" * 13 + "\N{HORIZONTAL ELLIPSIS}" + "b" * 6
+
+
+def test_launches_that_two_processes_number_alike_own_nothing(broken_down):
+    def of_rank(rank, *events):
+        return [event | {"pid": rank} for event in events]
+
+    ssm, conv = (component_range(0, component) for component in ("ssm", "conv"))
+    events = [
+        *of_rank(1, span("user_annotation", ssm, 0, 10), launch(1, 7), launch(2, 8)),
+        *of_rank(2, span("user_annotation", conv, 0, 10), launch(1, 7), launch(2, 9)),
+        *(kernel(20 + number, 21 + number, number) for number in (7, 8, 9)),
+    ]
+    breakdown = broken_down(events)
+    assert {cost.label: cost.launches for cost in breakdown.rows} == {"ssm": 1, "conv": 1}
+    assert breakdown.unattributed.launches == 1
+    assert any(note.startswith("Several processes") for note in breakdown.notes)
+
+
+def test_correlation_0_is_no_launch(broken_down):
+    events = [
+        span("user_annotation", component_range(0, "ssm"), 0, 10),
+        launch(1, 0, name="cudaStreamSynchronize"),
+        kernel(20, 21, 0),
+    ]
+    assert broken_down(events).unattributed.launches == 1
+
+
+def test_sums_over_several_steps_say_so(broken_down):
+    steps = [span("user_annotation", f"ProfilerStep#{i}", 10 * i, 10 * i + 9) for i in range(3)]
+    ops = [span("cpu_op", "aten::add", 10 * i, 10 * i + 1) for i in range(3)]
+    assert any("3 profiler steps" in note for note in broken_down([*steps, *ops], "op").notes)
+    assert not any("profiler steps" in note for note in broken_down([*steps[:1], *ops], "op").notes)
