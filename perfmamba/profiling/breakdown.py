@@ -62,6 +62,7 @@ class Breakdown:
         other: inside the model's range, outside its components; None in traces without our ranges.
         unattributed: caused outside every range.
         total: all of the trace.
+        steps: profiler steps in the trace, which all numbers are sums over.
         has_memory: whether the trace records the device's memory; if not, all bytes are 0.
         notes: sentences that a reader of the numbers must know.
     """
@@ -73,6 +74,7 @@ class Breakdown:
     other: Cost | None
     unattributed: Cost
     total: Cost
+    steps: int
     has_memory: bool
     notes: tuple[str, ...]
 
@@ -102,6 +104,7 @@ def break_down(trace: Trace, by: By = "component") -> Breakdown:
         other=other,
         unattributed=unattributed,
         total=_total(costs, work, history),
+        steps=_steps(trace),
         has_memory=len(history) > 0,
         notes=_notes(trace, view, work, history),
     )
@@ -176,6 +179,11 @@ def _total(costs: list[Cost], work: Work, history: MemoryHistory) -> Cost:
     )
 
 
+def _steps(trace: Trace) -> int:
+    is_step = np.array([name.startswith(STEP_PREFIX) for name in trace.names], bool)
+    return int(is_step[trace.annotations.name].sum())
+
+
 def _costs_anything(cost: Cost) -> bool:
     return bool(cost.launches or cost.allocated_bytes or cost.freed_bytes)
 
@@ -183,10 +191,6 @@ def _costs_anything(cost: Cost) -> bool:
 def _notes(trace: Trace, view: View, work: Work, history: MemoryHistory) -> tuple[str, ...]:
     notes = [view.note] if view.note else []
     notes.extend(work_notes(trace, work.launch))
-    is_step = np.array([name.startswith(STEP_PREFIX) for name in trace.names], bool)
-    steps = int(is_step[trace.annotations.name].sum())
-    if steps > 1:
-        notes.append(f"The trace holds {steps} profiler steps: all numbers are sums over them.")
     if trace.cut_at is not None:
         notes.append(f"The file is truncated: read up to byte {trace.cut_at}.")
     if not len(history):

@@ -50,12 +50,13 @@ def breakdown_table(breakdown: Breakdown, top: int | None = None, *, label_width
     if breakdown.device == "cpu":
         durations = "operators' self times"
     definitions = _DEFINITIONS if layout.with_memory else _DEFINITIONS[:1]
+    steps = [f"All numbers are sums over {breakdown.steps} profiler steps."] if breakdown.steps > 1 else []
     return Table(
         title=f"Cost by {breakdown.kind}, {breakdown.device}",
         columns=layout.columns(breakdown),
         rows=tuple(rows),
         sections=frozenset({named, len(rows) - 1}),
-        notes=(*(text.format(durations=durations) for text in definitions), *breakdown.notes),
+        notes=(*(text.format(durations=durations) for text in definitions), *steps, *breakdown.notes),
     )
 
 
