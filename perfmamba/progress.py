@@ -16,7 +16,7 @@ from rich.progress import (
 )
 
 from perfmamba.profiling.grid import Job
-from perfmamba.profiling.results import CellResult
+from perfmamba.profiling.results import Cell, CellResult
 from perfmamba.profiling.runs import OnStage
 
 
@@ -58,7 +58,7 @@ def show_progress(run: Run, jobs: Sequence[Job], *, total: int) -> int:
         results = run(jobs, on_stage=lambda stage: progress.update(task, stage=stage))
         try:
             for job in jobs:
-                progress.update(task, description=job.cell.name)
+                progress.update(task, description=_what(job.cell))
                 result = next(results)
                 failed += result.status != "ok"
                 progress.console.print(_line(result), highlight=False, soft_wrap=True)
@@ -73,8 +73,11 @@ def show_progress(run: Run, jobs: Sequence[Job], *, total: int) -> int:
 
 
 def _line(result: CellResult) -> str:
-    cell = result.cell
-    what = f"{cell.model} {cell.mode} length {cell.seqlen} batch {cell.batch}"
+    what = f"{_what(result.cell)} batch {result.cell.batch}"
     if result.status != "ok":
         return f"[red]{what}: {result.status.replace('_', ' ')} ({escape(str(result.error))})[/red]"
     return f"{what}: {median(result.latency_ms):,.2f} ms a pass"
+
+
+def _what(cell: Cell) -> str:
+    return f"{cell.model} {cell.mode} length {cell.seqlen}"
