@@ -47,22 +47,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
     try:
         app(arguments, exit_on_error=False, print_error=False)
-        sys.stdout.flush()
     except (PerfMambaError, CycloptsError) as error:
         _fail(str(error))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(_EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        # the reader of a pipe has seen enough; keep Python from complaining about it once more at exit
-        _discard_output()
+
+
+def _print(text: str) -> None:
+    """Print to stdout, whose reader may have gone and whose disk may be full."""
+    try:
+        print(text, flush=True)
     except OSError as error:
-        _discard_output()
-        _fail(f"cannot write the output: {error.strerror or error}")
-
-
-def _discard_output() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # keep Python from trying, and complaining, once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise InputError(f"cannot write the output: {error.strerror}") from error
 
 
 def _fail(message: str) -> None:
@@ -143,7 +143,7 @@ def profile(
     failed = show_progress(run, pending, total=len(jobs))
     if failed == len(jobs):
         raise InputError(f"none of the {failed} cells could be measured; the results in {out} say why")
-    print(f"Results in {out}. Next: perfmamba table 1 {out}")
+    _print(f"Results in {out}. Next: perfmamba table 1 {out}")
 
 
 @app.command
@@ -179,7 +179,7 @@ def parse(
             raise TraceError("no operators, kernels or memory events in this trace", path=str(path))
         breakdown = break_down(trace, by=by)
         table = breakdown_table(breakdown, top, label_width=width)
-        print(render(replace(table, title=f"{path.name}: {table.title}"), format, color=_color()))
+        _print(render(replace(table, title=f"{path.name}: {table.title}"), format, color=_color()))
 
 
 tables = App(name="table", help="Print a table of the paper from measured results.")
@@ -223,7 +223,7 @@ def table_1(
         table = table1_against_paper(results)
     else:
         table = table1(results, memory=memory)
-    print(render(table, format, color=_color()))
+    _print(render(table, format, color=_color()))
 
 
 def _color() -> bool:

@@ -140,9 +140,16 @@ def result_path(folder: Path, cell: Cell) -> Path:
 
 
 def remove_files(folder: Path, cell: Cell) -> None:
-    """Remove a cell's trace and result, if there are any."""
-    result_path(folder, cell).unlink(missing_ok=True)
-    trace_path(folder, cell).unlink(missing_ok=True)
+    """Remove a cell's trace and result, if there are any.
+
+    Raises:
+        InputError: if the operating system refuses.
+    """
+    for path in (result_path(folder, cell), trace_path(folder, cell)):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot replace {path}: {error.strerror or error}") from error
 
 
 def write_result(folder: Path, result: CellResult) -> None:

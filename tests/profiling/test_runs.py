@@ -289,3 +289,9 @@ def test_a_result_of_another_version_is_refused(loaded, tmp_path):
     path.write_bytes(msgspec.json.encode(msgspec.json.decode(path.read_bytes()) | {"schema": 2}))
     with pytest.raises(InputError, match="not a profiling result"):
         read_result(path)
+
+
+def test_a_result_that_cannot_be_replaced_is_one_clear_error(loaded, tmp_path):
+    result_path(tmp_path, cell_of()).mkdir()
+    with pytest.raises(InputError, match="cannot replace"):
+        run_cell(loaded, cell_of(), tmp_path)
