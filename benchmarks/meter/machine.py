@@ -10,28 +10,16 @@ import math
 import os
 import platform
 import re
-import subprocess
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from asv import util
 from asv.console import log
 from asv.machine import Machine
 
-NO_GPU = "none"
+from benchmarks.meter.gpus import NO_GPU, gpu_name
 
 _GIB = 2**30
-_GPU_LINE = re.compile(r"GPU (?P<index>\d+): (?P<name>.+) \(UUID: (?P<uuid>\S+)\)")
-_MIG_LINE = re.compile(r"\s+MIG (?P<profile>\S+) .*\(UUID: (?P<uuid>\S+)\)")
 _CPU_NOISE = re.compile(r"\((R|TM)\)|@.*|\b(CPU|Processor|\d+-Core|with .*)\b", re.IGNORECASE)
-
-
-class Device(NamedTuple):
-    """A device that CUDA can use: a GPU, or a MIG slice of one."""
-
-    gpu_index: str
-    uuid: str
-    name: str
 
 
 def setup() -> None:
@@ -72,44 +60,6 @@ def nominal_gib(size: int) -> int:
     gib = max(1, size / _GIB)
     step = 2 ** math.floor(math.log2(gib)) / 8
     return math.ceil(math.ceil(gib / step) * step)
-
-
-def gpu_name(environ: Mapping[str, str] = os.environ) -> str:
-    """The model name of the first device that CUDA_VISIBLE_DEVICES lets CUDA see; `NO_GPU` without one.
-
-    Asked of `nvidia-smi`, because a process that initialised CUDA could not fork benchmarks.
-    """
-    wanted = environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
-    if not wanted or wanted == "-1":
-        return NO_GPU
-    for device in parse_devices(_nvidia_smi_list()):
-        if wanted == device.gpu_index or device.uuid.startswith(wanted):
-            return device.name
-    return NO_GPU
-
-
-def parse_devices(listing: str) -> list[Device]:
-    """The devices in the output of `nvidia-smi -L`; a GPU cut into MIG slices is listed as its slices."""
-    devices: list[Device] = []
-    whole = None
-    for line in listing.splitlines():
-        if found := _GPU_LINE.match(line):
-            whole = Device(found["index"], found["uuid"], found["name"])
-            devices.append(whole)
-        elif whole and (found := _MIG_LINE.match(line)):
-            if devices[-1] is whole:
-                devices.pop()
-            devices.append(Device(whole.gpu_index, found["uuid"], f"{whole.name} MIG {found['profile']}"))
-    return devices
-
-
-def _nvidia_smi_list() -> str:
-    try:
-        return subprocess.run(
-            ["nvidia-smi", "-L"], capture_output=True, text=True, check=True, timeout=60
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ""
 
 
 def _slug(*parts: str) -> str:
