@@ -1,0 +1,106 @@
+"""Memory: how much a call needs at its peak, by torch's allocator on a GPU, by the kernel on a processor.
+
+In: a call. Out: bytes. The allocator counts exactly what tensors take (in blocks of 512 bytes), not what it
+keeps in reserve. The kernel counts pages that were touched (a tensor never written takes nothing), and sums
+them up in batches: it may be off by some 100 KiB for each processor that the process ran on.
+"""
+
+import ctypes
+import gc
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.meter.clocks import device
+from benchmarks.meter.sampling import Call
+
+_STATUS = Path("/proc/self/status")
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+_RESET_PEAK = "5"
+"""See the kernel's Documentation/filesystems/proc.rst."""
+
+
+class UnavailableError(Exception):
+    """This machine cannot measure what was asked; the text says why."""
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The most memory in use at any time during a call, in bytes.
+
+    Attributes:
+        total: with all that was there before: weights, inputs, on a processor the whole process.
+        growth: above what was in use when the call began.
+    """
+
+    total: int
+    growth: int
+
+
+def peak_probe() -> Callable[[Call], Peak]:
+    """What measures the peak of a call where torch would compute."""
+    return resident_peak if device() == "cpu" else allocated_peak
+
+
+def allocated_peak(call: Call) -> Peak:
+    """The peak of what torch's allocator handed out on the current GPU."""
+    from torch import cuda
+
+    cuda.synchronize()
+    before = cuda.memory_allocated()
+    cuda.reset_peak_memory_stats()
+    call()
+    cuda.synchronize()
+    total = cuda.max_memory_allocated()
+    return Peak(total, total - before)
+
+
+def resident_peak(call: Call) -> Peak:
+    """The peak of the process's resident memory; memory freed before the call is given back first.
+
+    Raises:
+        UnavailableError: where the kernel cannot count a peak anew (Linux can, if built to).
+    """
+    _give_back()
+    _reset_peak()
+    before = _status_bytes("VmRSS")
+    call()
+    total = _status_bytes("VmHWM")
+    return Peak(total, max(0, total - before))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a tensor did not fit, on whichever device."""
+    torch = sys.modules.get("torch")
+    if isinstance(error, MemoryError) or (torch and isinstance(error, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def release() -> None:
+    """Give back what the failed call left, once its error is forgotten: its frames hold tensors."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def _give_back() -> None:
+    """Return freed memory to the system, where the C library can: glibc keeps some."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim:
+        trim(0)
+
+
+def _reset_peak() -> None:
+    try:
+        _CLEAR_REFS.write_text(_RESET_PEAK)
+    except OSError as error:
+        message = f"cannot reset the peak of resident memory: {error}"
+        raise UnavailableError(message) from error
+
+
+def _status_bytes(field: str) -> int:
+    _, _, rest = _STATUS.read_text().partition(f"{field}:")
+    return int(rest.split()[0]) * 1024
