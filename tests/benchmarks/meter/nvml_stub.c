@@ -215,7 +215,7 @@ int nvmlDeviceGetClockInfo(Device *device, unsigned int domain, unsigned int *mh
     return SUCCESS;
 }
 
-static int throttle(const char *function, Device *device, unsigned long long *bits) {
+static inline int throttle(const char *function, Device *device, unsigned long long *bits) {
     if (device->whole) return NOT_SUPPORTED;
     *bits = scripted("NVML_STUB_THROTTLE", 0, *counter(function));
     return SUCCESS;
