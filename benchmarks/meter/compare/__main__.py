@@ -1,0 +1,173 @@
+"""`python -m benchmarks.meter.compare`: is HEAD slower than another commit, and where?
+
+Both commits are measured in turns, by today's suites (see `duel.py`). Exit code 0 if nothing got worse, 1 if
+something did, 2 if the comparison could not be made, 130 after Ctrl-C.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterable
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from asv.config import Config
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from benchmarks.meter.compare import report
+from benchmarks.meter.compare.builds import UNCOMMITTED, Build, RevisionError, build, merge_base, resolve
+from benchmarks.meter.compare.duel import Cell, Comparison
+from benchmarks.meter.compare.servers import Benchmark, CellError
+
+MIN_EFFECT = 0.02
+BUDGET_S = 2.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    console = Console() if sys.stdout.isatty() else Console(width=120)
+    try:
+        base = build(options.base or _default_base())
+        head = build(UNCOMMITTED if options.uncommitted else options.head)
+        suites = Path(Config.load("asv.conf.json").benchmark_dir).resolve()
+        comparison = Comparison(base, head, suites, min_effect=options.min_effect, budget_s=options.budget)
+        console.print(f"{head.label} ({head.commit[:8]}) against {base.label} ({base.commit[:8]})")
+        interrupted = _run(comparison, options.bench, console)
+    except (RevisionError, CellError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    results = list(comparison.results.values())
+    console.print(report.rendered(results, options.min_effect, show_all=options.all))
+    if options.out:
+        _write(options.out, base, head, [report.as_json(result, options.min_effect) for result in results])
+    if interrupted:
+        print("interrupted: differences are only called when they are confirmed", file=sys.stderr)
+        return 130
+    if any(result.outcome == "failed" for result in results):
+        return 2
+    return 1 if report.worse(results, options.min_effect) else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.meter.compare", description=__doc__)
+    parser.add_argument("--base", help="compare with this revision (default: the merge base with main)")
+    parser.add_argument("--head", default="HEAD", help="the revision in question (default: HEAD)")
+    parser.add_argument("--uncommitted", action="store_true", help="compare the working tree as it is")
+    parser.add_argument("--bench", action="append", help="only cells that this regular expression finds")
+    parser.add_argument(
+        "--min-effect",
+        type=_fraction,
+        default=MIN_EFFECT,
+        help=f"smallest change to call (default: {MIN_EFFECT})",
+    )
+    parser.add_argument(
+        "--budget",
+        type=_seconds,
+        default=BUDGET_S,
+        help=f"seconds of samples a cell and round (default: {BUDGET_S})",
+    )
+    parser.add_argument("--all", action="store_true", help="print every cell, not only what changed")
+    parser.add_argument("--out", type=Path, help="write every sample and verdict to this JSON file")
+    return parser
+
+
+def _fraction(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no fraction from 0 to 1; 0.02 is two percent")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
+    return value
+
+
+def _default_base() -> str:
+    """Where the branch left main; on main itself, the commit before.
+
+    Raises:
+        RevisionError: if there is no other commit.
+    """
+    for main_branch in ("origin/main", "main"):
+        found = merge_base(main_branch)
+        if found is not None and found != resolve("HEAD"):
+            return found
+    return "HEAD~1"
+
+
+def _chosen(benchmarks: Iterable[Benchmark], patterns: list[str] | None) -> list[Cell]:
+    """The cells that the patterns find; all by default.
+
+    Raises:
+        CellError: if there is none.
+    """
+    cells = [cell for benchmark in benchmarks if benchmark["compared"] for cell in _cells_of(benchmark)]
+    chosen = [cell for cell in cells if not patterns or any(re.search(p, cell.name) for p in patterns)]
+    if not chosen:
+        raise CellError(f"no cell of {len(cells)} matches {' or '.join(patterns or ['anything'])}")
+    return chosen
+
+
+def _cells_of(benchmark: Benchmark) -> list[Cell]:
+    name, unit = benchmark["name"], benchmark["unit"]
+    if not benchmark["params"]:
+        return [Cell(name, (), None, unit)]
+    return [Cell(name, params, index, unit) for index, params in enumerate(product(*benchmark["params"]))]
+
+
+def _run(comparison: Comparison, patterns: list[str] | None, console: Console) -> bool:
+    """Run the comparison under a progress bar; whether Ctrl-C ended it."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        try:
+            comparison.run(partial(_chosen, patterns=patterns), _Bar(bar))
+        except KeyboardInterrupt:
+            return True
+    return False
+
+
+class _Bar:
+    """A `duel.Progress` on a terminal."""
+
+    def __init__(self, bar: Progress):
+        self._bar = bar
+        self._task = bar.add_task("starting", total=0)
+        self._total = 0
+
+    def expect(self, count: int) -> None:
+        self._total += count
+        self._bar.update(self._task, total=self._total)
+
+    def start(self, name: str) -> None:
+        self._bar.update(self._task, description=escape(name))
+
+    def finish(self) -> None:
+        self._bar.advance(self._task)
+
+
+def _write(path: Path, base: Build, head: Build, cells: list[dict[str, Any]]) -> None:
+    document = {"base": base.commit, "head": head.commit, "cells": cells}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".partial")
+    beside.write_text(json.dumps(document, indent=1))
+    beside.replace(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

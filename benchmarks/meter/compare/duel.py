@@ -1,0 +1,249 @@
+"""Is a cell slower in one commit than in another? Turns, and a second opinion.
+
+In: two builds and the cells to compare. Out: for each cell its samples of both, their ratio, a verdict.
+
+A machine that other work shares drifts by tens of percent within seconds. So a *turn* takes a block of
+samples from each commit, one right after the other, in an order that is drawn for each turn; what disturbs
+both leaves their ratio alone. What a turn cannot see is what a process keeps for its life, such as where its
+memory lies. So each *round* starts new processes, and a cell whose ratio stands out in the first rounds is
+measured again in more of them: only what these confirm, by themselves, is called a difference.
+"""
+
+import math
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, Protocol
+
+from benchmarks.meter.compare.builds import Build
+from benchmarks.meter.compare.servers import Benchmark, CellError, Sampler, Worker, workers
+from benchmarks.meter.statistics import NO_DIFFERENCE, Ratio, ratio_interval, verdict
+
+MIN_TURNS = 10
+MAX_TURNS = 60
+BLOCK_S = 0.02
+"""How long a block of samples lasts at least, if one sample is shorter: long against waking a process up."""
+MAX_BLOCK = 100
+
+SCREENING_ROUNDS = 2
+SCREENING_CONFIDENCE = 0.9
+CONFIRMING_ROUNDS = 2
+CONFIRMING_CONFIDENCE = 0.99
+
+
+class Progress(Protocol):
+    """Who is told how far a comparison is."""
+
+    def expect(self, count: int) -> None:
+        """`count` more measurements will follow."""
+
+    def start(self, name: str) -> None:
+        """The next one is of this cell."""
+
+    def finish(self) -> None:
+        """It has ended."""
+
+
+Outcome = Literal["measured", "skipped", "failed", "new", "lost"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One parameter combination of a benchmark.
+
+    Attributes:
+        benchmark: its full name, as asv gives it.
+        params: the repr of each parameter; empty if it has none.
+        index: which combination this is; None if it has no parameters.
+        unit: "seconds" or "bytes".
+    """
+
+    benchmark: str
+    params: tuple[str, ...]
+    index: int | None
+    unit: str
+
+    @property
+    def name(self) -> str:
+        """As asv writes a cell: `suite.Class.time_x('a', 64)`."""
+        return f"{self.benchmark}({', '.join(self.params)})" if self.params else self.benchmark
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is known about a cell.
+
+    Attributes:
+        cell: which.
+        outcome: "measured" in both commits; "skipped" (n/a) or "failed" in both; "new" if the base alone has
+            no value, "lost" if HEAD alone has none.
+        reason: why there is no value; empty if measured.
+        base: one value a turn, in the cell's unit, of the newest stage.
+        head: the same of the other commit; `head[i]` was measured beside `base[i]`.
+        blocks: the round of each turn.
+        confirmed: whether these are the values of the second stage.
+    """
+
+    cell: Cell
+    outcome: Outcome = "measured"
+    reason: str = ""
+    base: tuple[float, ...] = ()
+    head: tuple[float, ...] = ()
+    blocks: tuple[int, ...] = ()
+    confirmed: bool = False
+
+    def ratio(self, confidence: float = CONFIRMING_CONFIDENCE) -> Ratio:
+        """HEAD over base, with its interval."""
+        return ratio_interval(self.base, self.head, blocks=self.blocks, confidence=confidence)
+
+    def stands_out(self, min_effect: float) -> bool:
+        """Whether the first stage saw enough to measure again: too much rather than too little."""
+        return self.outcome == "measured" and self._says(SCREENING_CONFIDENCE, min_effect) != NO_DIFFERENCE
+
+    def verdict(self, min_effect: float) -> str:
+        """What `statistics.verdict` says of a confirmed ratio; no difference otherwise."""
+        return self._says(CONFIRMING_CONFIDENCE, min_effect) if self.confirmed else NO_DIFFERENCE
+
+    def _says(self, confidence: float, min_effect: float) -> str:
+        measure = "memory" if self.cell.unit == "bytes" else "time"
+        return verdict(self.ratio(confidence), min_effect, measure)
+
+
+class Comparison:
+    """A comparison of two commits under way; `results` holds what is known so far, also after Ctrl-C.
+
+    Args:
+        base: the commit compared with.
+        head: the commit in question.
+        suites: the folder of the asv suites.
+        min_effect: smallest difference worth a word, as a fraction.
+        budget_s: seconds of samples for a cell in a round.
+        seed: fixes the order within turns.
+    """
+
+    def __init__(
+        self, base: Build, head: Build, suites: Path, *, min_effect: float, budget_s: float, seed: int = 0
+    ):
+        self._builds = (base, head)
+        self._suites = suites
+        self._min_effect = min_effect
+        self._budget_s = budget_s
+        self._draw = random.Random(seed)
+        self.results: dict[Cell, Result] = {}
+
+    def run(self, choose: Callable[[Iterable[Benchmark]], list[Cell]], progress: Progress) -> None:
+        """Measure every cell, then measure again, in new processes, those that stand out.
+
+        Args:
+            choose: picks the cells from the benchmarks that the suites define for either commit.
+            progress: is told how far it is.
+
+        Raises:
+            CellError: if a commit's worker cannot start.
+        """
+        cells: list[Cell] = []
+        for number in range(SCREENING_ROUNDS):
+            with self._workers() as pair:
+                if not cells:
+                    cells = choose({**pair[0].benchmarks, **pair[1].benchmarks}.values())
+                    progress.expect(SCREENING_ROUNDS * len(cells))
+                for cell in self._announced(cells, progress):
+                    result = self._measure(cell, pair, number, self._budget_s)
+                    self.results[cell] = _joined(self.results.get(cell), result)
+        doubtful = [cell for cell in cells if self.results[cell].stands_out(self._min_effect / 2)]
+        progress.expect(CONFIRMING_ROUNDS * len(doubtful))
+        confirmed: dict[Cell, Result] = {}
+        for number in range(CONFIRMING_ROUNDS if doubtful else 0):
+            with self._workers() as pair:
+                for cell in self._announced(doubtful, progress):
+                    result = self._measure(cell, pair, number, 2 * self._budget_s)
+                    confirmed[cell] = _joined(confirmed.get(cell), result)
+        self.results |= {cell: replace(result, confirmed=True) for cell, result in confirmed.items()}
+
+    def _workers(self) -> AbstractContextManager[list[Worker]]:
+        return workers(self._builds, self._suites)
+
+    @staticmethod
+    def _announced(cells: Sequence[Cell], progress: Progress) -> Iterator[Cell]:
+        for cell in cells:
+            progress.start(cell.name)
+            yield cell
+            progress.finish()
+
+    def _measure(self, cell: Cell, pair: Sequence[Worker], number: int, budget_s: float) -> Result:
+        with ThreadPoolExecutor(len(pair)) as pool:
+            opened = list(pool.map(lambda worker: _opened(worker, cell), pair))
+        try:
+            errors = [sampler if isinstance(sampler, CellError) else None for sampler in opened]
+            if any(errors):
+                return _without_values(cell, *errors)
+            turns = take_turns(*opened, budget_s, self._draw)
+            base, head = (tuple(side) for side in zip(*turns, strict=True))
+            return Result(cell, base=base, head=head, blocks=(number,) * len(turns))
+        except CellError as error:
+            return _without_values(cell, error, error)
+        finally:
+            for sampler in opened:
+                if isinstance(sampler, Sampler):
+                    sampler.close()
+
+
+def take_turns(
+    base: Sampler, head: Sampler, budget_s: float, draw: random.Random
+) -> list[tuple[float, float]]:
+    """The median of a block of base and of one of head, turn by turn, until the budget is used up.
+
+    Raises:
+        CellError: if a sample fails, or is no positive number, which no ratio can be made of.
+    """
+    block = _block_size(base, head)
+    turns: list[tuple[float, float]] = []
+    end = time.monotonic() + budget_s
+    while len(turns) < MIN_TURNS or (len(turns) < MAX_TURNS and time.monotonic() < end):
+        order = [base, head]
+        draw.shuffle(order)
+        taken = {sampler: statistics.median(sampler.sample(block)) for sampler in order}
+        turns.append((taken[base], taken[head]))
+    return turns
+
+
+def _block_size(base: Sampler, head: Sampler) -> int:
+    began = time.monotonic()
+    base.sample(1)
+    head.sample(1)
+    one = (time.monotonic() - began) / 2
+    return max(1, min(MAX_BLOCK, math.ceil(BLOCK_S / one)))
+
+
+def _opened(worker: Worker, cell: Cell) -> Sampler | CellError:
+    try:
+        return worker.open(cell.benchmark, cell.index)
+    except CellError as error:
+        return error
+
+
+def _without_values(cell: Cell, base: CellError | None, head: CellError | None) -> Result:
+    if base is None:
+        return Result(cell, "lost", f"no longer: {head}")
+    if head is None:
+        return Result(cell, "new", f"not in the base: {base}")
+    return Result(cell, "skipped" if base.skipped and head.skipped else "failed", str(head))
+
+
+def _joined(earlier: Result | None, result: Result) -> Result:
+    """The turns of both; a round without values makes the cell one without."""
+    if earlier is None or result.outcome != "measured":
+        return result
+    if earlier.outcome != "measured":
+        return earlier
+    return replace(
+        result,
+        base=earlier.base + result.base,
+        head=earlier.head + result.head,
+        blocks=earlier.blocks + result.blocks,
+    )
