@@ -1,0 +1,210 @@
+"""Measuring: commit by commit, cell by cell.
+
+In: a suite and what the command line says of time and repetition. Out: result files, lines on the screen,
+and a report of what is done, what failed and what is left.
+"""
+
+import time
+from collections import deque
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import chain
+from textwrap import indent
+from typing import Any
+
+from asv import util
+from asv.console import log
+
+from benchmarks.meter import records
+from benchmarks.meter.run_estimate import Estimate
+from benchmarks.meter.run_plan import Cell, Step, plan, selected_cells
+from benchmarks.meter.run_progress import Display, State, display, duration
+from benchmarks.meter.run_results import CommitResults, ran
+from benchmarks.meter.run_session import Session, error_line
+from benchmarks.meter.run_suite import Suite
+
+_FILES_TO_LEARN_FROM = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What to run of a suite, and for how long.
+
+    Attributes:
+        again: measure cells that have a result anew.
+        retry_failed: run cells that failed in an earlier run once more.
+        deadline: when to stop, on `time.monotonic`'s clock; a cell that would not be done by then is not
+            started.
+        launch_method: how asv starts the benchmark processes; None for what the configuration says.
+        show_stderr: print what the benchmarks print.
+    """
+
+    again: bool = False
+    retry_failed: bool = False
+    deadline: float = float("inf")
+    launch_method: str | None = None
+    show_stderr: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of a run.
+
+    Attributes:
+        cells: how many were asked for, all commits together.
+        left: of these, how many are not done.
+        failures: a line for each cell that failed, now or in an earlier run, and for each commit that could
+            not be built.
+        out_of_time: True if the deadline ended the run.
+    """
+
+    cells: int
+    left: int
+    failures: list[str]
+    out_of_time: bool
+
+
+@dataclass(slots=True)
+class _Job:
+    """One commit in one environment; `steps` are those still to do."""
+
+    commit: str
+    env: Any
+    results: CommitResults
+    steps: deque[Step]
+
+
+class Run:
+    """Runs the cells of a suite that have no result yet.
+
+    Args:
+        suite: what there is to run.
+        choices: what to run of it.
+        uninterrupted: holds back Ctrl-C while results are written.
+    """
+
+    def __init__(self, suite: Suite, choices: Choices, uninterrupted: AbstractContextManager):
+        self._suite = suite
+        self._choices = choices
+        self._cells = [cell for _, _, cell in selected_cells(suite.benchmarks)]
+        self._estimate = Estimate(_known_seconds(suite))
+        self._errors: dict[tuple[str, Cell | None], str] = {}
+        self._out_of_time = False
+        self._jobs = [
+            self._job(env, commit, uninterrupted) for commit in suite.commits for env in suite.environments
+        ]
+        total = sum(len(plan(suite.benchmarks, {}, ())) for _ in self._jobs)
+        self._state = State(total, done=total - sum(len(job.steps) for job in self._jobs))
+
+    def measure(self) -> None:
+        """Run until all is done, or the deadline comes.
+
+        Raises:
+            KeyboardInterrupt: on Ctrl-C; what was finished is saved.
+            UserError: if the suites cannot be imported.
+        """
+        self._state.left = self._left()
+        with display(self._state) as screen:
+            for job in self._jobs:
+                if job.steps and self._install(job):
+                    self._measure(job, screen)
+                if self._out_of_time:
+                    return
+
+    def report(self) -> Report:
+        """What is done up to now."""
+        failures = [
+            f"{job.commit[:8]} {cell}: {self._errors.get((job.commit, cell), 'failed in an earlier run')}"
+            for job in self._jobs
+            for cell in self._cells
+            if cell in job.results.records and job.results.records[cell].outcome == "failed"
+        ]
+        unbuilt = [f"{commit[:8]}: {error}" for (commit, cell), error in self._errors.items() if cell is None]
+        left = sum(len({step.cell for step in job.steps}) for job in self._jobs)
+        return Report(len(self._cells) * len(self._jobs), left, unbuilt + failures, self._out_of_time)
+
+    def _job(self, env: Any, commit: str, uninterrupted: AbstractContextManager) -> _Job:
+        suite, choices = self._suite, self._choices
+        stored = suite.results(env, commit)
+        notes = records.read_notes(suite.results_file(env, commit))
+        results = CommitResults(stored, suite.conf.results_dir, suite.benchmarks, notes, uninterrupted)
+        held_back = {"n/a"} if choices.retry_failed else {"n/a", "failed"}
+        done = {} if choices.again else results.records
+        return _Job(commit, env, results, deque(plan(suite.benchmarks, done, held_back)))
+
+    def _install(self, job: _Job) -> bool:
+        """Build and install the commit, unless it is; False if it cannot be built."""
+        started = time.monotonic()
+        installed = job.env.installed_commit_hash
+        try:
+            job.env.install_project(self._suite.conf, self._suite.repo, job.commit)
+        except util.ProcessError as error:
+            self._errors[job.commit, None] = f"cannot be built: {error}"
+            return False
+        log.flush()
+        if installed != job.commit:
+            job.results.set_build_seconds(time.monotonic() - started)
+        return True
+
+    def _measure(self, job: _Job, screen: Display) -> None:
+        method = self._choices.launch_method or self._suite.conf.launch_method
+        with Session(job.env, self._suite.conf.benchmark_dir, method, job.steps) as session:
+            try:
+                while job.steps:
+                    step = job.steps[0]
+                    if not self._fits(job, session, step):
+                        self._out_of_time = True
+                        return
+                    told = self._run(job, session, screen, step) if _is_worth_a_round(job, step) else ""
+                    job.steps.popleft()
+                    self._state.done += 1
+                    self._state.left = self._left()
+                    if told:
+                        screen.end(told)
+            finally:
+                job.results.set_cache_seconds(session.cache_seconds)
+                job.results.save()
+
+    def _fits(self, job: _Job, session: Session, step: Step) -> bool:
+        needed = self._estimate.longest(step)
+        if session.lacks_cache(step):
+            needed += job.results.cache_seconds(step.cache_key)
+        return time.monotonic() + needed <= self._choices.deadline
+
+    def _run(self, job: _Job, session: Session, screen: Display, step: Step) -> str:
+        """Run one step, and tell what came of it."""
+        self._state.current = str(step.cell)
+        screen.begin()
+        session.prepare(step)
+        started_at, started = datetime.now(UTC), time.monotonic()
+        result = session.measure(step, job.results.number(step))
+        seconds = time.monotonic() - started
+        outcome = job.results.add(step, result, started_at, seconds).outcome
+        self._estimate.learn(step, seconds)
+        self._state.outcomes[outcome] += 1
+        value = job.results.describe(step)
+        if outcome == "failed":
+            self._errors[job.commit, step.cell] = error_line(result)
+            value = f"failed: {error_line(result)}"
+        printed = f"\n{indent(result.stderr, '  ')}" if result.stderr and self._choices.show_stderr else ""
+        return f"{job.commit[:8]} {step.cell} {value}, {seconds:.1f} s{printed}"
+
+    def _left(self) -> str:
+        seconds = self._estimate.total(chain.from_iterable(job.steps for job in self._jobs))
+        return "time left unknown" if seconds is None else f"{duration(seconds)} left"
+
+
+def _is_worth_a_round(job: _Job, step: Step) -> bool:
+    """False for the later rounds of a cell whose first one gave no number."""
+    return step.round == 1 or job.results.records[step.cell].outcome == "measured"
+
+
+def _known_seconds(suite: Suite) -> dict[Cell, float]:
+    """How long each cell took when it was last run, from the newest result files of this machine."""
+    folder = suite.results_file(suite.environments[0], suite.commits[0]).parent
+    files = sorted(folder.glob("*-*.json"), key=lambda file: file.stat().st_mtime)
+    known: dict[Cell, float] = {}
+    for file in files[-_FILES_TO_LEARN_FROM:]:
+        known.update({cell: noted["seconds"] for cell, noted in ran(records.read_notes(file)).items()})
+    return known
