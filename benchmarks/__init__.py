@@ -10,6 +10,10 @@ folder without `__init__.py`).
 
 import os
 
+from benchmarks.meter.benchmark_types import register
+
 # Whoever asks, while it is imported, whether CUDA is there (kernel packages do) is answered by NVML: the
 # answer of the CUDA driver would bar the forked children from the GPU.
 os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+
+register()

@@ -38,12 +38,14 @@ class CudaClock:
         flush: fills the L2 cache with something else; called before each call, outside its events. None
             leaves the cache as the previous call left it.
         name: of the clock, for the record.
+        look: called while the device still works on the last calls, after all events are on their way.
         batch: calls between two waits, unless time is short: as many as the paper's iterations.
     """
 
     event: Callable[[], Event]
     synchronise: Callable[[], None]
     flush: Call | None
+    look: Call = lambda: None
     name: str = "CUDA events"
     batch: int = 100
 
@@ -62,6 +64,7 @@ class CudaClock:
                 start.record()
                 call()
                 end.record()
+            self.look()
             self.synchronise()
         return [start.elapsed_time(end) / 1e3 for start, end in pairs]
 
@@ -88,13 +91,15 @@ class CpuClock:
 Clock = CudaClock | CpuClock
 
 
-def clock(l2: L2 = "cold") -> Clock:
+def clock(l2: L2 = "cold", look: Call = lambda: None) -> Clock:
     """The clock for this process: of the GPU that torch would use, of the processor without one.
 
-    A "cold" L2 cache is written over before each call, with twice its size. On a processor every call finds
-    the caches as the one before left them.
+    Args:
+        l2: a "cold" cache of the GPU is written over before each call, with twice its size. On a processor
+            every call finds the caches as the one before left them.
+        look: see `CudaClock`; a processor is not looked at.
     """
-    return CpuClock() if device() == "cpu" else _cuda_clock(l2)
+    return CpuClock() if device() == "cpu" else _cuda_clock(l2, look)
 
 
 def device() -> Literal["cuda", "cpu"]:
@@ -124,17 +129,17 @@ def threads() -> int:
     return torch.get_num_threads()
 
 
-def _cuda_clock(l2: L2) -> CudaClock:
+def _cuda_clock(l2: L2, look: Call) -> CudaClock:
     import torch
 
     def event() -> Event:
         return torch.cuda.Event(enable_timing=True)
 
     if l2 == "hot":
-        return CudaClock(event, torch.cuda.synchronize, flush=None)
+        return CudaClock(event, torch.cuda.synchronize, flush=None, look=look)
     size = 2 * torch.cuda.get_device_properties(torch.cuda.current_device()).L2_cache_size
     buffer = torch.empty(size, dtype=torch.int8, device="cuda")
-    return CudaClock(event, torch.cuda.synchronize, flush=buffer.zero_)
+    return CudaClock(event, torch.cuda.synchronize, flush=buffer.zero_, look=look)
 
 
 @contextmanager

@@ -52,9 +52,9 @@ class FakeEvent:
 
 def test_a_cold_clock_flushes_before_each_pair_of_events_and_waits_once():
     stream = FakeStream()
-    cold = CudaClock(stream.event, stream.synchronise, stream.flush)
+    cold = CudaClock(stream.event, stream.synchronise, stream.flush, look=lambda: stream.order.append("look"))
     assert cold.seconds([stream.call] * 3) == pytest.approx([0.005] * 3)
-    assert stream.order == ["flush", "event", "call", "event"] * 3 + ["synchronise"]
+    assert stream.order == ["flush", "event", "call", "event"] * 3 + ["look", "synchronise"]
     assert cold.l2 == "cold"
 
 

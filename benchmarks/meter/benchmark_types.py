@@ -1,0 +1,90 @@
+"""The benchmark types that this meter adds to asv: `register()` makes asv_runner know them.
+
+In: suites with functions or methods called `cudatime_*`, `devicemem_*`, `nvmlmem_*`, `energy_*`, `paired_*`.
+Out: samples, which asv compares by their ranks, and notes. All quantities are the better the lower.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from asv_runner import benchmarks as asv_types
+from asv_runner.benchmarks.mark import skip_benchmark
+
+from benchmarks.meter.cell import MeasuredBenchmark, ThrottleWatch, facts
+from benchmarks.meter.clocks import clock, device
+from benchmarks.meter.memory import Peak, peak_probe
+from benchmarks.meter.nvml import Throttle
+from benchmarks.meter.nvml_types import Energy, NvmlMemory
+from benchmarks.meter.paired_type import Paired
+from benchmarks.meter.sampling import Call
+
+Definition = TypeVar("Definition", bound=Callable[..., Any])
+
+
+def register() -> None:
+    """Put the types before asv's own; calling it again changes nothing.
+
+    To be called by the `__init__.py` of the suites, which asv imports before any suite, in all its processes.
+    """
+    known = {kind.__name__ for kind in asv_types.benchmark_types}
+    added = [
+        kind for kind in (CudaTime, DeviceMemory, NvmlMemory, Energy, Paired) if kind.__name__ not in known
+    ]
+    asv_types.benchmark_types[:0] = added
+
+
+def cuda_only(definition: Definition) -> Definition:
+    """Leave a benchmark (a function, a method, or a suite class) out where torch has no GPU.
+
+    That costs nothing, where a benchmark that skips itself costs a process for each of its cells. Asked when
+    the suite is imported, and CUDA stays uninitialised wherever NVML answers.
+    """
+    return definition if device() == "cuda" else skip_benchmark(definition)
+
+
+class CudaTime(MeasuredBenchmark):
+    """`cudatime_*`: the time of a call on the GPU; without one, on the processor.
+
+    Attributes of the suite: `l2`, "cold" (as by default) or "hot".
+    """
+
+    name_regex = re.compile(r"^cudatime_.+$")
+    kind = "cudatime"
+
+    def take(self, *params: Any) -> Sequence[float]:
+        watch = ThrottleWatch()
+        used = clock(self.attribute("l2", "cold"), watch.look)
+        plan = self.plan(batch=used.batch)
+        samples = self.sample(used.seconds, partial(self.func, *params), plan)
+        self.note("cell", **facts(used.name, len(samples), watch.seen, used.l2))
+        return samples
+
+
+class DeviceMemory(MeasuredBenchmark):
+    """`devicemem_*`: the peak of memory during a call, in bytes.
+
+    On a GPU what torch's allocator had handed out, weights and all: what the call needs to run. On a
+    processor the growth of the process, whose total says more of its libraries than of the call. The note
+    has both.
+    """
+
+    name_regex = re.compile(r"^devicemem_.+$")
+    kind = "devicemem"
+    quantity = "bytes"
+
+    def take(self, *params: Any) -> Sequence[float]:
+        probe, on_gpu = peak_probe(), device() == "cuda"
+        peaks: list[Peak] = []
+
+        def instrument(calls: Sequence[Call]) -> list[float]:
+            seen = [probe(call) for call in calls]
+            peaks.extend(seen)
+            return [float(peak.total if on_gpu else peak.growth) for peak in seen]
+
+        samples = self.sample(instrument, partial(self.func, *params), self.plan(warmups=1, batch=6))
+        name = "CUDA allocator" if on_gpu else "resident memory"
+        last = {"total_bytes": peaks[-1].total, "growth_bytes": peaks[-1].growth}
+        self.note("cell", **facts(name, len(samples), Throttle(0)), **last)
+        return list(samples)

@@ -1,0 +1,165 @@
+"""The benchmark type that compares: variants of one thing, measured in turn in one process."""
+
+import os
+import re
+from collections.abc import Callable, Hashable, Mapping, Sequence, Sized
+from dataclasses import replace
+from typing import Any
+
+from benchmarks.meter.cell import MeasuredBenchmark, ThrottleWatch, facts
+from benchmarks.meter.clocks import clock
+from benchmarks.meter.memory import UnavailableError, peak_probe
+from benchmarks.meter.pairs import Outcome, Store, measure_variants
+from benchmarks.meter.sampling import Call, Instrument, Plan
+from benchmarks.meter.statistics import Ratio, verdict
+
+UNITS = {"time": "seconds", "memory": "bytes"}
+
+
+class Paired(MeasuredBenchmark):
+    """`paired_*`: each variant's time or memory, and its ratio to the baseline's with an interval.
+
+    The benchmark and its setup are called with the parameters of the cell but for the variant, and return a
+    call for each variant: `{variant: call}`. Of a model's memory, each call has to load its weights itself,
+    because growth during the call is what counts.
+
+    Attributes of the suite:
+        variant: the name of the parameter whose values are the variants.
+        baseline: the value that the others are compared with.
+        measure: "time" (by default, on the clock of `cudatime_*`) or "memory".
+        min_effect: the smallest difference worth a verdict, 0.01 by default.
+        l2: see `cudatime_*`.
+        repeat: its seconds are for each variant.
+    """
+
+    name_regex = re.compile(r"^paired_.+$")
+    kind = "paired"
+
+    def __init__(self, name: str, func: Callable[..., Any], attr_sources: list[Any]) -> None:
+        super().__init__(name, func, attr_sources)
+        self.variant = str(self.attribute("variant", ""))
+        self.measure = str(self.attribute("measure", "time"))
+        self._baseline: Hashable = self.attribute("baseline", None)
+        self._axis = self.param_names.index(self.variant) if self.variant in self.param_names else 0
+        self._variants: list[Hashable] = self._params[self._axis] if self._params else []
+        self._check_attributes()
+        self.unit = UNITS[self.measure]
+        self.baseline = self.params[self._axis][self._variants.index(self._baseline)]
+        self._found: Outcome | None = None
+
+    def check(self, root: Any) -> bool:
+        """Whether functions take the parameters they get: all but the variant."""
+        whole = self._params
+        self._params = _without(whole, self._axis)
+        try:
+            return bool(super().check(root))
+        finally:
+            self._params = whole
+
+    def do_setup(self) -> bool:
+        self._found = Store.of_this_process().pop(self._key(self._cell[self._axis]))
+        return False if self._found else super().do_setup()
+
+    def do_teardown(self) -> None:
+        if not self._found:
+            super().do_teardown()
+
+    def take(self, *group: Any) -> Sequence[float]:
+        outcome = self._found or self._measure_all(group)
+        if outcome.skipped:
+            raise UnavailableError(outcome.skipped)
+        self.note("cell", **outcome.facts)
+        if outcome.ratio:
+            self._note_pair(outcome.ratio)
+        return outcome.samples
+
+    def _build_params(self) -> tuple[Any, ...]:
+        """The arguments of setup, benchmark and teardown; asv_runner asks here."""
+        cache = () if self._current_cache is None else (self._current_cache,)
+        return (*cache, *_without(self._current_params, self._axis))
+
+    def _measure_all(self, group: Sequence[Any]) -> Outcome:
+        """The outcome of this cell's variant; those of the others are stored."""
+        calls = self.func(*group)
+        if not set(calls) <= set(self._variants):
+            message = f"{self.name} offers variants that are no values of {self.variant}: {list(calls)}"
+            raise ValueError(message)
+        outcomes = self._outcomes(calls)
+        store = Store.of_this_process()
+        own = self._cell[self._axis]
+        for value, text in zip(self._variants, self.params[self._axis], strict=True):
+            missing = Outcome(skipped=f"the benchmark offers no {self.variant} {text}")
+            if text == own:
+                asked = outcomes.get(value, missing)
+            else:
+                store.put(self._key(text), outcomes.get(value, missing))
+        return asked
+
+    def _outcomes(self, calls: Mapping[Hashable, Call]) -> dict[Hashable, Outcome]:
+        watch = ThrottleWatch()
+        how: dict[str, str]
+        if self.measure == "memory":
+            instrument, plan, how = (
+                _growth_instrument(),
+                self.plan(warmups=1, batch=6),
+                {"clock": "peak memory"},
+            )
+        else:
+            used = clock(self.attribute("l2", "cold"), watch.look)
+            instrument, plan, how = (
+                used.seconds,
+                self.plan(batch=used.batch),
+                {"clock": used.name, "l2": used.l2},
+            )
+        measured = measure_variants(instrument, calls, self._baseline, _for_each(calls, plan), self.target())
+        return {
+            value: replace(outcome, facts=facts(iterations=len(outcome.samples), throttle=watch.seen, **how))
+            for value, outcome in measured.items()
+        }
+
+    def _note_pair(self, ratio: Ratio) -> None:
+        self.note(
+            "pair",
+            variant_axis=self.variant,
+            baseline=self.baseline,
+            variant=self._cell[self._axis],
+            measure=self.measure,
+            ratio=ratio.value,
+            low=ratio.low,
+            high=ratio.high,
+            confidence=ratio.confidence,
+            verdict=verdict(ratio, float(self.attribute("min_effect", 0.01)), self.measure),
+        )
+
+    def _key(self, variant: str) -> list[str]:
+        environment = os.environ.get("ASV_ENV_NAME", "")
+        return [environment, self.name, self.version, *_without(self._cell, self._axis), variant]
+
+    def _check_attributes(self) -> None:
+        if self.variant not in self.param_names:
+            message = f"{self.name}: variant is {self.variant!r}, but the parameters are {self.param_names}"
+        elif self.measure not in UNITS:
+            message = f"{self.name}: measure is {self.measure!r}, but must be one of {list(UNITS)}"
+        elif self._baseline not in self._variants:
+            message = (
+                f"{self.name}: baseline is {self._baseline!r}, but {self.variant} is one of {self._variants}"
+            )
+        else:
+            return
+        raise ValueError(message)
+
+
+def _growth_instrument() -> Instrument:
+    """Measures by how many bytes memory grows at the peak of each call."""
+    probe = peak_probe()
+    return lambda calls: [float(probe(call).growth) for call in calls]
+
+
+def _without(values: Sequence[Any], position: int) -> list[Any]:
+    return [value for index, value in enumerate(values) if index != position]
+
+
+def _for_each(calls: Sized, plan: Plan) -> Plan:
+    """The plan with its seconds for each call."""
+    seconds, warmup_seconds = plan.seconds * len(calls), plan.warmup_seconds * len(calls)
+    return replace(plan, seconds=seconds, warmup_seconds=warmup_seconds)
