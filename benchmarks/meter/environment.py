@@ -6,17 +6,33 @@ torch (CUDA build and all) that the user chose.
 
 Packages that the borrowed Python has in editable mode are not seen: a checkout of `perfmamba` can never
 stand in for the commit under test.
+
+Variants that were measured together (`pairs`) are kept in a temporary folder from one benchmark process to
+the next, until another commit is installed or asv ends.
 """
 
+import atexit
+import os
+import shutil
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 
 from asv.environment import EnvironmentUnavailable
 from asv.plugins.virtualenv import Virtualenv
 
+from benchmarks.meter.pairs import STORE_VARIABLE, Store
+
 _RUNNING_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _SITE_FOLDERS = {"site-packages", "dist-packages"}
+
+
+def setup() -> None:
+    """Give benchmark processes a folder to keep outcomes in; asv calls it when it loads the plugin."""
+    if not os.environ.get(STORE_VARIABLE):
+        os.environ[STORE_VARIABLE] = tempfile.mkdtemp(prefix="meter-store-")
+        atexit.register(shutil.rmtree, os.environ[STORE_VARIABLE], ignore_errors=True)
 
 
 class BorrowingEnvironment(Virtualenv):
@@ -45,6 +61,11 @@ class BorrowingEnvironment(Virtualenv):
         """True if the environment is on disk, works, and borrows from the Python that runs asv now."""
         borrowed = self._borrowed_file
         return borrowed.is_file() and borrowed.read_text() == _borrowed_paths() and super().check_presence()
+
+    def install_project(self, conf, repo, commit_hash):
+        """Install a commit, in place of the one whose outcomes are stored."""
+        super().install_project(conf, repo, commit_hash)
+        Store.of_this_process().clear()
 
     def _install_requirements(self):
         self._borrowed_file.write_text(_borrowed_paths())

@@ -119,6 +119,12 @@ class Store:
         ratio = fields.pop("ratio")
         return Outcome(**fields, ratio=Ratio(**ratio) if ratio else None)
 
+    def clear(self) -> None:
+        """Forget all outcomes: they belong to a commit that is no longer installed."""
+        if self._folder is not None:
+            for path in self._folder.glob("*.json"):
+                path.unlink()
+
     @staticmethod
     def _path(folder: Path, key: Sequence[str]) -> Path:
         return folder / f"{sha256(json.dumps(list(key)).encode()).hexdigest()}.json"

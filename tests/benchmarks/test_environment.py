@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 from asv.config import Config
 from asv.environment import EnvironmentUnavailable
+from asv.plugins.virtualenv import Virtualenv
 
+from benchmarks.meter import environment
 from benchmarks.meter.environment import BorrowingEnvironment
+from benchmarks.meter.pairs import STORE_VARIABLE, Outcome, Store
 
 ROOT = Path(__file__).parents[2]
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -47,6 +50,31 @@ def test_environment_is_made_again_when_another_python_lends(conf, tmp_path):
     (borrowed,) = tmp_path.rglob("borrowed.pth")
     borrowed.write_text("/another/python/site-packages\n")
     assert not BorrowingEnvironment(conf, PYTHON, {}, {}).check_presence()
+
+
+def test_outcomes_last_until_a_commit_is_installed_and_the_folder_until_asv_ends(conf, monkeypatch):
+    at_exit = []
+    monkeypatch.delenv(STORE_VARIABLE, raising=False)
+    monkeypatch.setattr(
+        environment.atexit, "register", lambda *call, **options: at_exit.append((call, options))
+    )
+    environment.setup()
+    environment.setup()
+    monkeypatch.setenv(STORE_VARIABLE, os.environ[STORE_VARIABLE])  # has pytest undo what setup did
+    Store.of_this_process().put(["variant"], Outcome([1.0]))
+    monkeypatch.setattr(Virtualenv, "install_project", lambda *_: None)
+    BorrowingEnvironment(conf, PYTHON, {}, {}).install_project(conf, None, "0" * 40)
+    assert Store.of_this_process().pop(["variant"]) is None
+    ((function, folder), options), *more = at_exit
+    assert Path(folder).is_dir()
+    function(folder, **options)
+    assert (Path(folder).exists(), more) == (False, [])
+
+
+def test_a_store_that_a_runner_set_is_left_to_it(monkeypatch, tmp_path):
+    monkeypatch.setenv(STORE_VARIABLE, str(tmp_path))
+    environment.setup()
+    assert os.environ[STORE_VARIABLE] == str(tmp_path)
 
 
 @dataclass(frozen=True)
