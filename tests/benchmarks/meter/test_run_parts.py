@@ -1,0 +1,150 @@
+"""The parts of the runner that need no processes."""
+
+from collections import Counter
+
+import pytest
+from asv import util
+from asv.runner import BenchmarkResult
+
+from benchmarks.meter import run_progress
+from benchmarks.meter.run_estimate import Estimate
+from benchmarks.meter.run_plan import Cell, Record, Step, plan
+from benchmarks.meter.run_progress import Bar, Lines, State, duration
+from benchmarks.meter.run_session import error_line
+
+
+class Suite(dict):
+    """Stands in for asv's `Benchmarks`."""
+
+    def __init__(self, *benchmarks, selection=()):
+        super().__init__({benchmark["name"]: benchmark for benchmark in benchmarks})
+        self.benchmark_selection = dict(selection)
+
+
+def benchmark(name, *, params=(), rounds=1, cache=None):
+    described = {"name": name, "params": [list(axis) for axis in params], "rounds": rounds}
+    return described | ({"setup_cache_key": cache} if cache else {})
+
+
+def step(name, *params, rounds=1):
+    return Step(benchmark(name), 0, Cell(name, params), 1, rounds)
+
+
+def order(steps):
+    return [(str(step.cell), step.round) for step in steps]
+
+
+def test_rounds_are_interleaved_and_users_of_a_cache_stay_together():
+    suite = Suite(
+        benchmark("a", rounds=2), benchmark("b", cache="x"), benchmark("c"), benchmark("d", cache="x")
+    )
+    assert order(plan(suite, {}, ())) == [("a", 1), ("c", 1), ("b", 1), ("d", 1), ("a", 2)]
+
+
+def test_only_selected_cells_are_planned():
+    suite = Suite(benchmark("a", params=["12", "xy"]), selection={"a": [0, 3]})
+    assert [(s.index, str(s.cell)) for s in plan(suite, {}, ())] == [(0, "a(1, x)"), (3, "a(2, y)")]
+
+
+@pytest.mark.parametrize(
+    ("record", "left"),
+    [
+        (Record("measured", 1, 1.0), [("a", 2), ("a", 3)]),
+        (Record("measured", 3, 1.0), []),
+        (Record("n/a", 1, 1.0), []),
+        (Record("failed", 1, 1.0), [("a", 1), ("a", 2), ("a", 3)]),
+    ],
+)
+def test_what_is_left_of_a_cell_of_three_rounds(record, left):
+    assert order(plan(Suite(benchmark("a", rounds=3)), {Cell("a"): record}, {"n/a"})) == left
+
+
+def test_estimate_takes_the_cell_then_its_benchmark_then_all():
+    estimate = Estimate({Cell("a", ("1",)): 6.0})
+    assert estimate.seconds(step("a", "1", rounds=2)) == 3.0
+    assert estimate.seconds(step("a", "2")) is None
+    assert estimate.total([step("a", "1"), step("a", "2")]) is None
+    estimate.learn(step("b", "1"), 1.0)
+    estimate.learn(step("b", "2"), 3.0)
+    assert estimate.seconds(step("a", "2")) == 2.0
+    estimate.learn(step("a", "3"), 5.0)
+    assert estimate.seconds(step("a", "2")) == 5.0
+    assert estimate.total([step("a", "1"), step("a", "2"), step("b", "3")]) == 6.0 + 5.0 + 2.0
+
+
+def test_careful_estimate_is_the_longest():
+    estimate = Estimate({Cell("a", ("1",)): 6.0})
+    assert estimate.longest(step("b", "1")) == 0.0
+    estimate.learn(step("b", "1"), 1.0)
+    estimate.learn(step("b", "2"), 3.0)
+    assert estimate.longest(step("b", "3")) == 3.0
+    assert estimate.longest(step("a", "1")) == 6.0
+
+
+TRACEBACK = """For parameters: 1
+printed
+Traceback (most recent call last):
+  File "x.py", line 1, in <module>
+KeyError: 1
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "x.py", line 2, in <module>
+ValueError: first line
+second line"""
+
+
+@pytest.mark.parametrize(
+    ("stderr", "status", "line"),
+    [
+        (TRACEBACK, 1, "ValueError: first line"),
+        (
+            f"{TRACEBACK}\n\nasv: benchmark timed out (timeout 3s)",
+            util.TIMEOUT_RETCODE,
+            "asv: benchmark timed out (timeout 3s)",
+        ),
+        ("Killed by something\n\n", -9, "Killed by something"),
+        ("", -9, "its process ended with status -9"),
+    ],
+)
+def test_error_in_a_line(stderr, status, line):
+    assert error_line(BenchmarkResult([None], [None], [None], status, stderr, None)) == line
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.4, "0 s"),
+        (59, "59 s"),
+        (59.6, "1 min"),
+        (3569, "59 min"),
+        (3580, "1 h 00 min"),
+        (7500, "2 h 05 min"),
+    ],
+)
+def test_durations_in_words(seconds, words):
+    assert duration(seconds) == words
+
+
+def test_log_has_a_line_for_each_cell(capsys):
+    state = State(total=12, done=3, left="5 s left")
+    with Lines(state) as lines:
+        lines.begin()
+        lines.end("a(1) 3 ms")
+    assert capsys.readouterr().out == "[ 3/12, 5 s left] a(1) 3 ms\n"
+
+
+def test_terminal_has_a_line_for_each_cell_and_a_bar_that_names_the_current_one(monkeypatch, capsys):
+    console = pytest.importorskip("rich.console").Console(force_terminal=True, width=200)
+    monkeypatch.setattr(run_progress, "Console", lambda: console)
+    state = State(
+        total=12, done=3, outcomes=Counter({"n/a": 2, "failed": 1}), current="a('[x]')", left="5 s left"
+    )
+    with Bar(state) as bar:
+        bar.begin()
+        bar.end("a('[x]') 3 ms")
+    printed = capsys.readouterr().out
+    assert "a('[x]') 3 ms" in printed
+    for part in ("3/12", "5 s left", "2 n/a, 1 failed"):
+        assert part in printed
