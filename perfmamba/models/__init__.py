@@ -4,6 +4,7 @@ from perfmamba.models.annotation import annotate
 from perfmamba.models.devices import DTYPES, resolve_device, resolve_dtype
 from perfmamba.models.loading import LoadedModel, load_model, model_name
 from perfmamba.models.mixers import ComponentMap, Mixer, component_map
+from perfmamba.models.replay import Replay, component_replays
 from perfmamba.models.shapes import PUBLISHED_SHAPES, PublishedShape, published_config
 
 __all__ = [
@@ -13,8 +14,10 @@ __all__ = [
     "LoadedModel",
     "Mixer",
     "PublishedShape",
+    "Replay",
     "annotate",
     "component_map",
+    "component_replays",
     "load_model",
     "model_name",
     "published_config",

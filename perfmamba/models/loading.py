@@ -23,7 +23,7 @@ from perfmamba.models.original import is_original_config, load_original
 from perfmamba.models.shapes import PUBLISHED_SHAPES, checked_layers, published_config
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import Mamba2Config, MambaConfig, PreTrainedModel
 
 _SMALL_FILES = ["config.json", "generation_config.json", "*.index.json"]
 _SUGGESTIONS = 3
@@ -57,6 +57,7 @@ def load_model(
     source: str,
     *,
     layers: int | None = None,
+    state_size: int | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
@@ -67,6 +68,7 @@ def load_model(
     Args:
         source: a key of `PUBLISHED_SHAPES`, a folder, or `owner/name` on the hub.
         layers: keep only the first blocks; None keeps all.
+        state_size: of a published shape, in place of its own; None keeps that.
         device: where the weights go.
         dtype: the dtype of the weights.
         seed: seeds the random weights of a published shape; unused otherwise.
@@ -78,8 +80,10 @@ def load_model(
     name = model_name(source, layers=layers)
     if source in PUBLISHED_SHAPES:
         full_layers = PUBLISHED_SHAPES[source].n_layer
-        model = _random_model(source, layers, dtype, seed)
+        model = _random_model(published_config(source, layers=layers, state_size=state_size), dtype, seed)
         weights = f"random (seed {seed})"
+    elif state_size is not None:
+        raise ModelError(f"state_size={state_size}: {name} is a checkpoint, whose weights fix its state size")
     else:
         folder, weights = Path(source), "checkpoint"
         if not folder.is_dir():
@@ -101,11 +105,10 @@ def load_model(
     )
 
 
-def _random_model(name: str, layers: int | None, dtype: torch.dtype, seed: int) -> "PreTrainedModel":
+def _random_model(config: "MambaConfig | Mamba2Config", dtype: torch.dtype, seed: int) -> "PreTrainedModel":
     import transformers
 
     auto_model: Any = transformers.AutoModelForCausalLM
-    config = published_config(name, layers=layers)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: PreTrainedModel = auto_model.from_config(config, dtype=dtype)

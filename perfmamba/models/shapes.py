@@ -47,23 +47,28 @@ PUBLISHED_SHAPES: dict[str, PublishedShape] = {
 }
 
 
-def published_config(name: str, *, layers: int | None = None) -> "MambaConfig | Mamba2Config":
-    """The configuration of a published model, optionally cut to its first `layers` blocks.
+def published_config(
+    name: str, *, layers: int | None = None, state_size: int | None = None
+) -> "MambaConfig | Mamba2Config":
+    """The configuration of a published model, optionally with fewer blocks or another state size.
 
     Args:
         name: a key of `PUBLISHED_SHAPES`.
         layers: number of blocks to keep, from 1 to the model's own; None keeps all.
+        state_size: N, the state's entries for each channel; None keeps the published 16 (Mamba-1) or 128.
 
     Raises:
-        ModelError: if the name is unknown or `layers` is out of range.
+        ModelError: if the name is unknown, or `layers` or `state_size` is out of range.
     """
     shape = PUBLISHED_SHAPES.get(name)
     if shape is None:
         raise ModelError(f"unknown model {name!r}; the published shapes are {', '.join(PUBLISHED_SHAPES)}")
     n_layer = checked_layers(layers, shape.n_layer)
+    if state_size is not None and state_size < 1:
+        raise ModelError(f"state_size={state_size}: a state has at least 1 entry for each channel")
     if shape.generation == 1:
-        return mamba1_config(d_model=shape.d_model, n_layer=n_layer)
-    return mamba2_config(d_model=shape.d_model, n_layer=n_layer)
+        return mamba1_config(d_model=shape.d_model, n_layer=n_layer, d_state=state_size or 16)
+    return mamba2_config(d_model=shape.d_model, n_layer=n_layer, d_state=state_size or 128)
 
 
 def checked_layers(layers: int | None, available: int) -> int:

@@ -89,6 +89,12 @@ def test_transformers_folder_cut_to_one_layer(small_model, tmp_path):
     assert (loaded.layers, loaded.full_layers, len(loaded.model.backbone.layers)) == (1, 2, 1)
 
 
+def test_a_checkpoint_keeps_its_state_size(small_model, tmp_path):
+    small_model.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="state_size=4.*weights fix its state size"):
+        load_model(str(tmp_path), state_size=4)
+
+
 def test_transformers_folder_with_pickled_weights(small_model, tokens, tmp_path):
     small_model.config.save_pretrained(tmp_path)
     torch.save(small_model.state_dict(), tmp_path / "pytorch_model.bin")

@@ -54,6 +54,18 @@ def test_layers_cuts_depth_only():
     assert whole == cut
 
 
+@pytest.mark.parametrize("name", ["mamba-130m", "mamba2-130m"])
+def test_state_size_changes_only_itself(name):
+    whole, smaller = published_config(name).to_dict(), published_config(name, state_size=12).to_dict()
+    assert (whole.pop("state_size"), smaller.pop("state_size")) == (16 if name == "mamba-130m" else 128, 12)
+    assert whole == smaller
+
+
+def test_state_size_out_of_range():
+    with pytest.raises(ModelError, match="state_size=0"):
+        published_config("mamba2-130m", state_size=0)
+
+
 @pytest.mark.parametrize("layers", [0, -1, 25])
 def test_layers_out_of_range(layers):
     with pytest.raises(ModelError, match=rf"layers={layers}: this model has 24"):
