@@ -105,12 +105,13 @@ class Run:
             UserError: if the suites cannot be imported.
         """
         self._state.left = self._left()
-        with display(self._state) as screen:
-            for job in self._jobs:
-                if job.steps and self._install(job):
+        screen = display(self._state)
+        for job in self._jobs:
+            if job.steps and self._install(job):
+                with screen:
                     self._measure(job, screen)
-                if self._out_of_time:
-                    return
+            if self._out_of_time:
+                return
 
     def report(self) -> Report:
         """What is done up to now."""

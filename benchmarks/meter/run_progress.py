@@ -40,7 +40,7 @@ class State:
 
 
 class Display(Protocol):
-    """Shows a run; entered as long as it lasts."""
+    """Shows a run; entered while the cells of a commit are measured."""
 
     def begin(self) -> None:
         """Show what is being measured now."""
@@ -90,7 +90,7 @@ class Bar:
             TextColumn("{task.fields[state].trouble}", style="yellow", markup=False),
             TextColumn("{task.fields[state].current}", style="dim", markup=False),
         )
-        self._progress = Progress(*columns, console=Console(), auto_refresh=False)
+        self._progress = Progress(*columns, console=Console(), auto_refresh=False, transient=True)
         self._task = self._progress.add_task("", total=state.total, completed=state.done, state=state)
 
     def begin(self) -> None:

@@ -57,8 +57,10 @@ class CommitResults:
 
     def number(self, step: Step) -> int | None:
         """How many calls made one sample in the earlier rounds of the cell; None in its first."""
+        if step.round == 1:
+            return None
         stats = self._grid(step.benchmark).cell(self._results.get_result_stats, step.cell)
-        return stats.get("number") if stats and step.round > 1 else None
+        return stats.get("number") if stats else None
 
     def add(self, step: Step, result: BenchmarkResult, started_at: datetime, seconds: float) -> Record:
         """Add what one round of a cell gave, and save it unless saving has become slow.
