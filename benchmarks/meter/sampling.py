@@ -20,9 +20,6 @@ Instrument = Callable[[Sequence[Call]], list[float]]
 
 Samples = NDArray[np.float64]
 
-_TICK = 1e-9
-"""Seconds: no call is shorter."""
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -74,7 +71,7 @@ def measure_turns(
         if len(samples) >= plan.min_samples and (spent >= plan.seconds or suffice(samples)):
             break
         turn_seconds = spent / len(samples) if len(samples) else turn_seconds
-        turns = _batch(plan, len(samples), (plan.seconds - spent) / max(turn_seconds, _TICK))
+        turns = _batch(plan, len(samples), turn_seconds, plan.seconds - spent)
         samples = np.vstack([samples, _turns(instrument, calls, turns, orders)])
     return samples
 
@@ -96,11 +93,13 @@ def _warm_up(instrument: Instrument, calls: Sequence[Call], plan: Plan) -> float
     return seconds
 
 
-def _batch(plan: Plan, taken: int, turns_left: float) -> int:
-    """How many turns to take next: what time allows, but the fewest needed at least."""
-    wanted = max(plan.batch, taken // 2)
+def _batch(plan: Plan, taken: int, turn_seconds: float, left: float) -> int:
+    """How many turns to take next: what the seconds left allow, but the fewest needed at least."""
+    turns = max(plan.batch, taken // 2)
+    if turns * turn_seconds > left:
+        turns = int(left / turn_seconds) if left > 0 else 0
     needed = max(1, plan.min_samples - taken)
-    return min(max(needed, min(wanted, math.floor(turns_left))), plan.max_samples - taken)
+    return min(max(needed, turns), plan.max_samples - taken)
 
 
 def _turns(instrument: Instrument, calls: Sequence[Call], turns: int, orders: random.Random) -> Samples:

@@ -1,3 +1,4 @@
+import math
 import types
 from collections import Counter
 
@@ -100,6 +101,12 @@ def test_six_samples_are_taken_of_the_longest_call(workload):
 def test_no_more_samples_than_the_most(workload):
     work = workload(0.0)
     assert len(measure_turns(work.instrument, work.calls, Plan(max_samples=123), never)) == 123
+
+
+def test_a_number_of_samples_without_limit_of_time(workload):
+    work = workload(0.5)
+    plan = Plan(warmups=0, min_samples=33, max_samples=33, seconds=math.inf)
+    assert len(measure_turns(work.instrument, work.calls, plan, always)) == 33
 
 
 def test_a_plan_of_one_sample_makes_one_call(workload):
