@@ -169,7 +169,7 @@ def newest_results(conf: Any, repo: Any, benchmarks: Benchmarks, revisions: dict
             runs.setdefault(tuple(sorted(_setting(results).items())), []).append(run)
     return [
         History(dict(setting), tuple(sorted(found, key=lambda run: -run.revision)), benchmarks)
-        for setting, found in sorted(runs.items())
+        for setting, found in sorted(runs.items(), key=lambda item: (dict(item[0])["machine"], item[0]))
     ]
 
 

@@ -71,6 +71,11 @@ class Project:
         self.commits.append(self._git("rev-parse", "HEAD").strip())
         return self.commits[-1]
 
+    def go_back_to(self, commit):
+        """Make the branch end at an earlier commit; the later ones stay, on a branch of their own."""
+        self._git("branch", "later")
+        self._git("reset", "--quiet", "--hard", commit)
+
     def define(self, *definitions):
         """Write benchmarks.json; to be done before results are added."""
         self.definitions |= {made["name"]: made for made in definitions}
