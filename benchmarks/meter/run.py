@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return TROUBLE
     except KeyboardInterrupt:
         pass
+    print("interrupted", file=sys.stderr)
     return interruptions.exit_code
 
 

@@ -87,13 +87,12 @@ class Run:
     def __init__(self, suite: Suite, choices: Choices, uninterrupted: AbstractContextManager):
         self._suite = suite
         self._choices = choices
+        self._uninterrupted = uninterrupted
         self._cells = [cell for _, _, cell in selected_cells(suite.benchmarks)]
         self._estimate = Estimate(_known_seconds(suite))
         self._errors: dict[tuple[str, Cell | None], str] = {}
         self._out_of_time = False
-        self._jobs = [
-            self._job(env, commit, uninterrupted) for commit in suite.commits for env in suite.environments
-        ]
+        self._jobs = [self._job(env, commit) for commit in suite.commits for env in suite.environments]
         total = sum(len(plan(suite.benchmarks, {}, ())) for _ in self._jobs)
         self._state = State(total, done=total - sum(len(job.steps) for job in self._jobs))
 
@@ -125,11 +124,11 @@ class Run:
         left = sum(len({step.cell for step in job.steps}) for job in self._jobs)
         return Report(len(self._cells) * len(self._jobs), left, unbuilt + failures, self._out_of_time)
 
-    def _job(self, env: Any, commit: str, uninterrupted: AbstractContextManager) -> _Job:
+    def _job(self, env: Any, commit: str) -> _Job:
         suite, choices = self._suite, self._choices
         stored = suite.results(env, commit)
         notes = records.read_notes(suite.results_file(env, commit))
-        results = CommitResults(stored, suite.conf.results_dir, suite.benchmarks, notes, uninterrupted)
+        results = CommitResults(stored, suite.conf.results_dir, suite.benchmarks, notes, self._uninterrupted)
         held_back = {"n/a"} if choices.retry_failed else {"n/a", "failed"}
         done = {} if choices.again else results.records
         return _Job(commit, env, results, deque(plan(suite.benchmarks, done, held_back)))
@@ -149,8 +148,9 @@ class Run:
         return True
 
     def _measure(self, job: _Job, screen: Display) -> None:
-        method = self._choices.launch_method or self._suite.conf.launch_method
-        with Session(job.env, self._suite.conf.benchmark_dir, method, job.steps) as session:
+        conf = self._suite.conf
+        method = self._choices.launch_method or conf.launch_method
+        with Session(job.env, conf.benchmark_dir, method, job.steps, self._uninterrupted) as session:
             try:
                 while job.steps:
                     step = job.steps[0]
@@ -189,7 +189,8 @@ class Run:
             self._errors[job.commit, step.cell] = error_line(result)
             value = f"failed: {error_line(result)}"
         printed = f"\n{indent(result.stderr, '  ')}" if result.stderr and self._choices.show_stderr else ""
-        return f"{job.commit[:8]} {step.cell} {value}, {seconds:.1f} s{printed}"
+        of_rounds = f", round {step.round} of {step.rounds}" if step.rounds > 1 else ""
+        return f"{job.commit[:8]} {step.cell} {value}, {seconds:.1f} s{of_rounds}{printed}"
 
     def _left(self) -> str:
         seconds = self._estimate.total(chain.from_iterable(job.steps for job in self._jobs))

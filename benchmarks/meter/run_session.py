@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from asv import runner, util
@@ -33,6 +34,7 @@ class Session:
         benchmark_dir: the suites.
         launch_method: "forkserver" or "spawn".
         steps: all that will be run: who uses which `setup_cache`.
+        uninterrupted: holds back Ctrl-C while processes are started and ended.
 
     Attributes:
         cache_seconds: how long each `setup_cache` took.
@@ -41,8 +43,16 @@ class Session:
         UserError: on entering, if the suites cannot be imported.
     """
 
-    def __init__(self, env: Any, benchmark_dir: str, launch_method: str | None, steps: Sequence[Step]):
+    def __init__(
+        self,
+        env: Any,
+        benchmark_dir: str,
+        launch_method: str | None,
+        steps: Sequence[Step],
+        uninterrupted: AbstractContextManager,
+    ):
         self.cache_seconds: dict[str, float] = {}
+        self._uninterrupted = uninterrupted
         self._start = lambda: runner.get_spawner(env, benchmark_dir, launch_method)
         self._users = Counter(step.cache_key for step in steps)
         self._timeouts: dict[str | None, float] = {}
@@ -124,20 +134,27 @@ class Session:
 
     def _open(self) -> None:
         try:
-            self._spawner = self._start()
+            # Interrupted while it starts, asv's server would stay, and a thread that waits for its end.
+            with self._uninterrupted:
+                self._spawner = self._start()
+                self._guard = _guard(self._spawner)
+            imported, output = self._spawner.preimport()
         except RuntimeError as error:
             raise util.UserError(f"asv could not start its forkserver: {error}") from error
-        self._guard = _guard(self._spawner)
-        imported, output = self._spawner.preimport()
+        except KeyboardInterrupt:
+            self._spawner.interrupt()
+            self._close()
+            raise
         if not imported:
             self._close()
             raise util.UserError(f"the benchmark suites cannot be imported:\n{output}")
 
     def _close(self) -> None:
-        self._spawner.close()
-        if self._guard:
-            self._guard.kill()
-            self._guard.communicate()
+        with self._uninterrupted:
+            self._spawner.close()
+            if self._guard:
+                self._guard.kill()
+                self._guard.communicate()
 
 
 def _guard(spawner: Any) -> subprocess.Popen | None:

@@ -22,9 +22,13 @@ DEADLINE_S = 60
 SUITE = """
 import os
 import signal
+import sys
 from pathlib import Path
 
 import tiny
+
+if "IMPORT_GATE" in os.environ and "run_server" in sys.argv:
+    Path(os.environ["IMPORT_GATE"]).read_bytes()
 
 
 def called(name):
@@ -241,11 +245,11 @@ def test_every_cell_is_run_once_and_failures_wait_to_be_asked_for(project):
 
 
 @contextmanager
-def run_at_the_gate(project, selection):
+def run_at_the_gate(project, selection, variable="GATE"):
     """A run whose cell "gate" is being measured."""
     gate = project.path / ".asv" / "gate"
     os.mkfifo(gate)
-    process = project.start("HEAD", "--bench", selection, GATE=str(gate))
+    process = project.start("HEAD", "--bench", selection, **{variable: str(gate)})
     with gate.open("wb", buffering=0) as writer:  # opens when the cell opens it
         yield process, writer
         process.communicate(timeout=DEADLINE_S)
@@ -280,6 +284,14 @@ def test_interrupted_run_saves_all_that_is_done_and_is_resumed(project, number):
     project.calls()
     project.run("HEAD", "--bench", "Grid|Late", code=2)
     assert project.calls() == {"gate": 1, "after": 1}
+
+
+def test_run_can_be_interrupted_while_the_suites_are_imported(project):
+    with run_at_the_gate(project, "Grid", "IMPORT_GATE") as (process, _):
+        process.send_signal(signal.SIGINT)
+        printed, _ = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 130
+    assert "0 of 6 cells are done" in printed
 
 
 def test_time_limit_starts_no_cell_that_would_not_be_done(project):
