@@ -161,7 +161,8 @@ class Sampler:
     @property
     def recording(self) -> Recording:
         """What was recorded so far; after the block, all of it."""
-        columns = np.array(self._samples, dtype=np.float64).reshape(-1, len(_COLUMNS)).T
+        # a copy, which the watching thread cannot lengthen meanwhile
+        columns = np.array(list(self._samples), dtype=np.float64).reshape(-1, len(_COLUMNS)).T
         return Recording(self._period_s, *columns)
 
     def __enter__(self) -> Self:
