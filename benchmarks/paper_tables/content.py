@@ -6,7 +6,7 @@ from benchmarks.meter.site.markup import Child, element
 from benchmarks.meter.site.newest import History, address
 from benchmarks.paper_tables.published import printed_table1
 from benchmarks.paper_tables.suites import TABLE1_COMMAND, TABLE2_COMMAND
-from benchmarks.paper_tables.table1 import component_table
+from benchmarks.paper_tables.table1 import component_tables
 from benchmarks.paper_tables.table2 import pruning_tables
 
 _INTRODUCTION = (
@@ -18,7 +18,7 @@ _INTRODUCTION = (
 def tables_page(histories: list[History]) -> Element:
     """Both tables, for every machine that has results; else the commands that measure them."""
     pairs = [(history, address(history, histories)) for history in histories]
-    table1 = [made for history, setting in pairs for made in component_table(history, setting)]
+    table1 = [made for history, setting in pairs for made in component_tables(history, setting)]
     table2 = [made for history, setting in pairs for made in pruning_tables(history, setting)]
     return element(
         "div",

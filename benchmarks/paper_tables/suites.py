@@ -1,23 +1,28 @@
 """The benchmarks that the tables are made of, by the names under which their results are stored."""
 
-from typing import Any
-
-from benchmarks.meter.site.newest import Run
+import re
+from collections.abc import Mapping
 
 COMPONENT_TIME = "components.ComponentCost.track_device_time"
-"""Seconds by (model, component, seqlen): one prefill, all layers together."""
+"""Seconds by model, component, batch, seqlen and more: one prefill, all layers together."""
 
 COMPONENT_MEMORY = "components.ComponentCost.track_allocated"
-"""Bytes by (model, component, seqlen): sum of the allocations."""
+"""Bytes, by the same: the sum of the allocations."""
 
 PAIRED_TIME = "pruning.StateSize.paired_prefill"
-"""Seconds by (model, seqlen, ratio); ratio 0 is the dense model."""
+"""Seconds by model, batch, seqlen, ratio and more; ratio 0 is the dense model."""
 
 PAIRED_MEMORY = "pruning.StateSize.paired_memory"
-"""Bytes by (model, seqlen, ratio)."""
+"""Bytes, by the same."""
 
 TABLE1_COMMAND = "asv run HEAD --bench ComponentCost"
 TABLE2_COMMAND = "asv run HEAD --bench StateSize"
+
+
+ELEMENT_BYTES = 4
+"""Of weights and activations: the suites run in float32."""
+
+_CUT_MODEL = re.compile(r"(?P<name>.+)-(?P<layers>\d+)layers")
 
 
 def text_of(parameter: str) -> str:
@@ -25,7 +30,13 @@ def text_of(parameter: str) -> str:
     return parameter.strip("'")
 
 
-def workload(run: Run, benchmark: str) -> dict[str, Any]:
-    """What a run measured a suite with: layers, batch, dtype; empty where the suite did not note it."""
-    suite = benchmark.rpartition(".")[0]
-    return run.notes.get(("workload", suite, ()), {})
+def sheet_text(sheet: Mapping[str, str]) -> str:
+    """Parameters for people: `mamba2-130m, backend hf, batch 8`."""
+    texts = {name: text_of(value) for name, value in sheet.items()}
+    return ", ".join(text if name == "model" else f"{name} {text}" for name, text in texts.items())
+
+
+def published_model(model: str) -> tuple[str, int | None]:
+    """The published model behind a suite's, and how many layers it was cut to: `mamba-130m-2layers` has 2."""
+    cut = _CUT_MODEL.fullmatch(model)
+    return (cut["name"], int(cut["layers"])) if cut else (model, None)

@@ -13,15 +13,20 @@ from benchmarks.meter.site.links import graph_link
 from benchmarks.meter.site.markup import element, scrolling_table
 from benchmarks.meter.site.newest import Cell, History, Run
 from benchmarks.paper_tables.published import component_name, length_row, two_row_head
-from benchmarks.paper_tables.suites import COMPONENT_MEMORY, COMPONENT_TIME, text_of, workload
+from benchmarks.paper_tables.suites import (
+    COMPONENT_MEMORY,
+    COMPONENT_TIME,
+    ELEMENT_BYTES,
+    published_model,
+    sheet_text,
+    text_of,
+)
 from perfmamba.models.shapes import PUBLISHED_SHAPES, published_config
 from perfmamba.profiling.counts import count, dimensions
 from perfmamba.profiling.counts.layers import Count
 
 _COUNTED = ("GFLOP", "I/O GB/s")
 _HEADERS = ("time ms", "share %", "allocated MB")
-_ELEMENT_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-
 Key = tuple[str, str, str]
 """(model, component, seqlen), each as asv writes it."""
 
@@ -33,7 +38,7 @@ class _Costs:
     Attributes:
         seconds: measured.
         allocated_bytes: measured.
-        flops: counted, of the workload that the suite noted.
+        flops: counted.
         io_bytes: counted, the least traffic.
         cells: the results that the measured ones are from, by benchmark; none for a sum.
     """
@@ -47,14 +52,16 @@ class _Costs:
 
 @dataclass(frozen=True)
 class _Table:
-    """The cells of one history.
+    """The cells of one history that a table shows.
 
     Attributes:
+        sheet: the parameters that they have in common.
         costs: of every component of the models and lengths that were measured.
         newest: the run that the table is of.
         setting: what a link must name to show this history only.
     """
 
+    sheet: Mapping[str, str]
     costs: Mapping[Key, _Costs]
     newest: Run
     setting: Mapping[str, str | None]
@@ -80,8 +87,8 @@ class _Table:
         )
 
 
-def component_table(history: History, setting: Mapping[str, str | None]) -> list[Element]:
-    """The table of one history with what stands above and below it; nothing where it has no such results.
+def component_tables(history: History, setting: Mapping[str, str | None]) -> list[Element]:
+    """The tables of one history with what stands above and below; nothing where it has no such results.
 
     Args:
         history: of one machine.
@@ -90,65 +97,59 @@ def component_table(history: History, setting: Mapping[str, str | None]) -> list
     newest = history.newest_run(COMPONENT_TIME, COMPONENT_MEMORY)
     if newest is None:
         return []
-    table = _Table(_costs_of(history), newest, setting)
+    shown = [element("h3", history.setting["machine"]), provenance(history, newest)]
+    for sheet in history.sheets(COMPONENT_TIME, "model", "component", "seqlen"):
+        costs = _costs_of(history, sheet)
+        if costs:
+            shown += _figure(_Table(sheet, costs, newest, setting))
+    return shown
+
+
+def _figure(table: _Table) -> list[Element]:
     head = two_row_head(tuple(map(text_of, table.values(0))), table.headers)
-    groups = (1, *(len(table.headers) for _ in table.values(0)))
     rows = [row for seqlen in table.values(2) for row in _section(table, seqlen)]
+    groups = (1, *(len(table.headers) for _ in table.values(0)))
+    caption = ", ".join(filter(None, ["One prefill under the profiler", sheet_text(table.sheet)]))
     cells = [cell for costs in table.costs.values() for cell in costs.cells.values()]
-    return [
-        element("h3", history.setting["machine"]),
-        provenance(history, newest),
-        scrolling_table(_caption(newest), head, rows, groups=groups),
-        *legend(cells, newest),
-    ]
+    return [scrolling_table(caption, head, rows, groups=groups), *legend(cells, table.newest)]
 
 
-def _caption(newest: Run) -> str:
-    done = workload(newest, COMPONENT_TIME)
-    details = [f"batch {done['batch']}, {done['layers']} layers, {done['dtype']}"] if done else []
-    return ", ".join(["One prefill under the profiler", *details])
-
-
-def _costs_of(history: History) -> dict[Key, _Costs]:
-    definition = history.definitions[COMPONENT_TIME]
-    axes = dict(zip(definition["param_names"], definition["params"], strict=True))
+def _costs_of(history: History, sheet: Mapping[str, str]) -> dict[Key, _Costs]:
+    """The costs of the models and lengths that were measured."""
+    axes = history.axes(COMPONENT_TIME)
     grid = {
-        (model, component, seqlen): _costs(history, model=model, component=component, seqlen=seqlen)
+        (model, component, seqlen): _costs(history, sheet, model=model, component=component, seqlen=seqlen)
         for model in axes["model"]
         for seqlen in sorted(axes["seqlen"], key=int)
         for component in axes["component"]
     }
-    measured = {(model, seqlen) for (model, _, seqlen), costs in grid.items() if any(costs.cells.values())}
-    lengths = {seqlen for _, seqlen in measured}
-    models = {model for model, _ in measured}
+    measured = [key for key, costs in grid.items() if any(costs.cells.values())]
+    models, lengths = {key[0] for key in measured}, {key[2] for key in measured}
     return {key: costs for key, costs in grid.items() if key[0] in models and key[2] in lengths}
 
 
-def _costs(history: History, **parameters: str) -> _Costs:
+def _costs(history: History, sheet: Mapping[str, str], **shown: str) -> _Costs:
+    parameters = {**sheet, **shown}
     time = history.cell(COMPONENT_TIME, **parameters)
     memory = history.cell(COMPONENT_MEMORY, **parameters)
-    done = workload(time.run, COMPONENT_TIME) if time else {}
-    count = None
-    if done:
-        counts = _counts(
-            text_of(parameters["model"]), done["layers"], done["batch"], int(parameters["seqlen"])
-        )
-        count = counts.get(text_of(parameters["component"]))
+    counts = _counts(text_of(shown["model"]), int(parameters["batch"]), int(parameters["seqlen"]))
+    count = counts.get(text_of(shown["component"]))
     return _Costs(
         time.value if time else None,
         memory.value if memory else None,
         count.flops if count else None,
-        count.moved_bytes(element_bytes=_ELEMENT_BYTES[done["dtype"]]) if count else None,
+        count.moved_bytes(element_bytes=ELEMENT_BYTES) if count else None,
         {COMPONENT_TIME: time, COMPONENT_MEMORY: memory},
     )
 
 
 @cache
-def _counts(model: str, layers: int, batch: int, seqlen: int) -> dict[str, Count]:
+def _counts(model: str, batch: int, seqlen: int) -> dict[str, Count]:
     """The counts of each component; empty for a model of no published shape."""
-    if model not in PUBLISHED_SHAPES:
+    name, layers = published_model(model)
+    if name not in PUBLISHED_SHAPES:
         return {}
-    return count(dimensions(published_config(model, layers=layers)), batch=batch, seqlen=seqlen).totals()
+    return count(dimensions(published_config(name, layers=layers)), batch=batch, seqlen=seqlen).totals()
 
 
 def _section(table: _Table, seqlen: str) -> list[Element]:
@@ -156,7 +157,7 @@ def _section(table: _Table, seqlen: str) -> list[Element]:
     models = table.values(0)
     rows = [length_row(int(seqlen), columns=1 + len(models) * len(table.headers))]
     for component in table.values(1):
-        chosen = {"component": component}
+        chosen = {**table.sheet, "component": component}
         href = graph_link(COMPONENT_TIME, chosen=chosen, setting=table.setting, x_axis="seqlen", log_y=True)
         cells = [cell for model in models for cell in _component_cells(table, (model, component, seqlen))]
         rows.append(element("tr", component_name(text_of(component), href=href), *cells))
@@ -171,7 +172,7 @@ def _component_cells(table: _Table, key: Key) -> list[Element]:
     costs = table.costs[key]
     texts = _texts(costs, table.total(key[0], key[2]))
     cells = [element("td", text) for text in texts[: len(table.headers)]]
-    chosen = dict(zip(("model", "component", "seqlen"), key, strict=True))
+    chosen = {**table.sheet, **dict(zip(("model", "component", "seqlen"), key, strict=True))}
     for column, benchmark in ((0, COMPONENT_TIME), (2, COMPONENT_MEMORY)):
         href = graph_link(benchmark, chosen=chosen, setting=table.setting)
         cells[column] = cell_element(costs.cells[benchmark], texts[column], href, table.newest)

@@ -12,10 +12,9 @@ from benchmarks.meter.site.cells import cell_element, legend, provenance
 from benchmarks.meter.site.links import graph_link
 from benchmarks.meter.site.markup import Child, element, link, scrolling_table
 from benchmarks.meter.site.newest import Cell, History, Run
+from benchmarks.meter.statistics import NO_DIFFERENCE
 from benchmarks.paper_tables.published import TABLE2_MODEL, printed_table2
-from benchmarks.paper_tables.suites import PAIRED_MEMORY, PAIRED_TIME, text_of
-
-_UNDECIDED = "no difference seen"
+from benchmarks.paper_tables.suites import PAIRED_MEMORY, PAIRED_TIME, sheet_text, text_of
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,32 @@ class _Pair:
     undecided: bool = False
 
 
+@dataclass(frozen=True)
+class _Sheet:
+    """One table.
+
+    Attributes:
+        history: of one machine.
+        metric: which half.
+        parameters: the parameters that its cells have in common.
+        newest: the run that it is of.
+        setting: what a link must name to show this history only.
+    """
+
+    history: History
+    metric: _Metric
+    parameters: Mapping[str, str]
+    newest: Run
+    setting: Mapping[str, str | None]
+
+    def link(self, *, x_axis: str | None = None, log_y: bool = False, **chosen: str) -> str:
+        """The address of a graph of the sheet's benchmark with these parameters held, too."""
+        held = {**self.parameters, **chosen}
+        return graph_link(
+            self.metric.benchmark, chosen=held, setting=self.setting, x_axis=x_axis, log_y=log_y
+        )
+
+
 def pruning_tables(history: History, setting: Mapping[str, str | None]) -> list[Element]:
     """The tables of one history with what stands above and below; nothing where it has no such results.
 
@@ -85,65 +110,44 @@ def pruning_tables(history: History, setting: Mapping[str, str | None]) -> list[
         return []
     shown = [element("h3", history.setting["machine"]), provenance(history, newest)]
     for metric in _METRICS:
-        if metric.benchmark in history.definitions:
-            shown += _metric_tables(history, metric, newest, setting)
+        for sheet in history.sheets(metric.benchmark, "seqlen", "ratio"):
+            shown += _figure(_Sheet(history, metric, sheet, newest, setting))
     return shown
 
 
-def _metric_tables(
-    history: History, metric: _Metric, newest: Run, setting: Mapping[str, str | None]
-) -> list[Element]:
-    definition = history.definitions[metric.benchmark]
-    axes = dict(zip(definition["param_names"], definition["params"], strict=True))
+def _figure(sheet: _Sheet) -> list[Element]:
+    axes = sheet.history.axes(sheet.metric.benchmark)
     ratios = sorted((ratio for ratio in axes["ratio"] if float(ratio) > 0), key=float)
-    tables: list[Element] = []
-    for model in axes["model"]:
-        rows, cells = [], []
-        for seqlen in sorted(axes["seqlen"], key=int):
-            pairs = [_pair(history, metric, model, seqlen, ratio) for ratio in ratios]
-            if any(pair.cell for pair in pairs):
-                chosen = {"model": model, "seqlen": seqlen}
-                rows += _rows(metric, chosen, dict(zip(ratios, pairs, strict=True)), newest, setting)
-                cells += pairs
-        if rows:
-            head = element(
-                "tr", element("th", "Tokens"), *(_ratio_head(metric, model, r, setting) for r in ratios)
-            )
-            tables.append(scrolling_table(f"{metric.caption}: {text_of(model)}", [head], rows))
-            tables += legend([pair.cell for pair in cells], newest)
-            if any(pair.undecided for pair in cells):
-                tables.append(element("p", f"≈ {_UNDECIDED}.", class_="legend"))
-    return tables
+    grid = {
+        seqlen: {ratio: _pair(sheet, seqlen, ratio) for ratio in ratios}
+        for seqlen in sorted(axes["seqlen"], key=int)
+    }
+    measured = {seqlen: row for seqlen, row in grid.items() if any(pair.cell for pair in row.values())}
+    if not measured:
+        return []
+    head = element("tr", element("th", "Tokens"), *(_ratio_head(sheet, ratio) for ratio in ratios))
+    rows = [made for seqlen, row in measured.items() for made in _rows(sheet, seqlen, row)]
+    pairs = [pair for row in measured.values() for pair in row.values()]
+    made = [scrolling_table(f"{sheet.metric.caption}: {sheet_text(sheet.parameters)}", [head], rows)]
+    made += legend([pair.cell for pair in pairs], sheet.newest)
+    if any(pair.undecided for pair in pairs):
+        made.append(element("p", f"≈ {NO_DIFFERENCE}.", class_="legend"))
+    return made
 
 
-def _ratio_head(metric: _Metric, model: str, ratio: str, setting: Mapping[str, str | None]) -> Element:
-    chosen = {"model": model, "ratio": ratio}
-    href = graph_link(metric.benchmark, chosen=chosen, setting=setting, x_axis="seqlen", log_y=True)
-    return element("th", "r = ", link(ratio, href))
+def _ratio_head(sheet: _Sheet, ratio: str) -> Element:
+    return element("th", "r = ", link(ratio, sheet.link(ratio=ratio, x_axis="seqlen", log_y=True)))
 
 
-def _rows(
-    metric: _Metric,
-    chosen: dict[str, str],
-    pairs: dict[str, _Pair],
-    newest: Run,
-    setting: Mapping[str, str | None],
-) -> list[Element]:
+def _rows(sheet: _Sheet, seqlen: str, pairs: Mapping[str, _Pair]) -> list[Element]:
     """The row of a length, and below it the paper's where it has one."""
-    href = graph_link(metric.benchmark, chosen=chosen, setting=setting, x_axis="ratio")
-    seqlen = int(chosen["seqlen"])
-    ours = [
-        _pair_element(
-            metric,
-            pair,
-            graph_link(metric.benchmark, chosen=chosen | {"ratio": ratio}, setting=setting),
-            newest,
-        )
-        for ratio, pair in pairs.items()
-    ]
-    rows = [element("tr", element("th", link(f"{seqlen:,}", href)), *ours)]
-    printed = printed_table2(metric.printed) if text_of(chosen["model"]) == TABLE2_MODEL else {}
-    theirs = [printed.get((seqlen, float(ratio))) for ratio in pairs]
+    metric = sheet.metric
+    name = element("th", link(f"{int(seqlen):,}", sheet.link(seqlen=seqlen, x_axis="ratio")))
+    ours = [_pair_element(sheet, pair, seqlen, ratio) for ratio, pair in pairs.items()]
+    rows = [element("tr", name, *ours)]
+    of_paper = text_of(sheet.parameters["model"]) == TABLE2_MODEL
+    printed = printed_table2(metric.printed) if of_paper else {}
+    theirs = [printed.get((int(seqlen), float(ratio))) for ratio in pairs]
     if any(theirs):
         texts = ["-" if value is None else metric.text(value) for value in theirs]
         quiet = [element("td", text, class_="quiet") for text in texts]
@@ -151,33 +155,29 @@ def _rows(
     return rows
 
 
-def _pair_element(metric: _Metric, pair: _Pair, href: str, newest: Run) -> Element:
+def _pair_element(sheet: _Sheet, pair: _Pair, seqlen: str, ratio: str) -> Element:
+    metric = sheet.metric
     details: list[Child] = []
     if pair.undecided:
-        details.append(element("span", " ≈", class_="quiet", title=_UNDECIDED))
+        details.append(element("span", " ≈", class_="quiet", title=NO_DIFFERENCE))
     if pair.low is not None and pair.high is not None:
         bounds = sorted(metric.of_ratio(bound) for bound in (pair.low, pair.high))
         details.append(element("span", " to ".join(map(metric.text, bounds)), class_="interval"))
     text = "-" if pair.ratio is None else metric.text(metric.of_ratio(pair.ratio))
-    return cell_element(pair.cell, text, href, newest, *details)
+    return cell_element(pair.cell, text, sheet.link(seqlen=seqlen, ratio=ratio), sheet.newest, *details)
 
 
-def _pair(history: History, metric: _Metric, model: str, seqlen: str, ratio: str) -> _Pair:
+def _pair(sheet: _Sheet, seqlen: str, ratio: str) -> _Pair:
     """The recorded pair of a cell, or the quotient of the two stored medians."""
-    cell = history.cell(metric.benchmark, model=model, seqlen=seqlen, ratio=ratio)
+    history, benchmark = sheet.history, sheet.metric.benchmark
+    parameters = {**sheet.parameters, "seqlen": seqlen, "ratio": ratio}
+    cell = history.cell(benchmark, **parameters)
     if cell is None or cell.value is None:
         return _Pair(cell, None)
-    names = history.definitions[metric.benchmark]["param_names"]
-    parameters = {"model": model, "seqlen": seqlen, "ratio": ratio}
-    pair = cell.run.notes.get(("pair", metric.benchmark, tuple(parameters[name] for name in names)))
-    if pair:
-        return _Pair(cell, pair["ratio"], pair["low"], pair["high"], pair["verdict"] == _UNDECIDED)
-    dense = _dense(history, metric, model, seqlen)
+    combination = tuple(parameters[name] for name in history.axes(benchmark))
+    if pair := cell.run.notes.get(("pair", benchmark, combination)):
+        return _Pair(cell, pair["ratio"], pair["low"], pair["high"], pair["verdict"] == NO_DIFFERENCE)
+    ratios = history.axes(benchmark)["ratio"]
+    baseline = [other for other in ratios if float(other) == 0]
+    dense = history.cell(benchmark, **{**parameters, "ratio": baseline[0]}) if baseline else None
     return _Pair(cell, cell.value / dense.value if dense and dense.value else None)
-
-
-def _dense(history: History, metric: _Metric, model: str, seqlen: str) -> Cell | None:
-    definition = history.definitions[metric.benchmark]
-    ratios = definition["params"][definition["param_names"].index("ratio")]
-    dense = next((ratio for ratio in ratios if float(ratio) == 0), None)
-    return history.cell(metric.benchmark, model=model, seqlen=seqlen, ratio=dense) if dense else None

@@ -20,14 +20,6 @@ LABELS = ["RMSNorm", "Gated MLP", "Conv. Transform", "State Space", "Final Linea
 LENGTHS = [64, 2048]
 RATIOS = [0.0, 0.5, 0.9]
 SAMPLES = [1.1e-3, 0.9e-3, 1e-3]
-WORKLOAD = {
-    "kind": "workload",
-    "benchmark": "components.ComponentCost",
-    "params": [],
-    "batch": 8,
-    "layers": 24,
-    "dtype": "float32",
-}
 
 
 @pytest.fixture
@@ -40,8 +32,8 @@ def made_project(path):
     project = Project(path)
     project.commit()
     project.commit()
-    component = {"model": MODELS, "component": COMPONENTS, "seqlen": LENGTHS}
-    pair = {"model": ["mamba2-130m"], "seqlen": LENGTHS, "ratio": RATIOS}
+    component = {"model": MODELS, "component": COMPONENTS, "batch": [1, 8], "seqlen": LENGTHS}
+    pair = {"model": ["mamba2-130m"], "backend": ["hf"], "seqlen": LENGTHS, "ratio": RATIOS}
     project.define(
         definition(suites.COMPONENT_TIME, component),
         definition(suites.COMPONENT_MEMORY, component, unit="bytes"),
@@ -65,10 +57,10 @@ def page(project, monkeypatch):
     return made
 
 
-def component_results(lengths=LENGTHS):
+def component_results(lengths=LENGTHS, batch=8):
     """Component number i takes i + 1 ms and i + 1 MB, twice as much in Mamba-2."""
     size = {
-        (model, component, seqlen): (index + 1) * (1 + MODELS.index(model))
+        (model, component, batch, seqlen): (index + 1) * (1 + MODELS.index(model))
         for model in MODELS
         for index, component in enumerate(COMPONENTS)
         for seqlen in lengths
@@ -85,7 +77,7 @@ def pair_note(benchmark, ratio, measured, verdict):
     return {
         "kind": "pair",
         "benchmark": benchmark,
-        "params": ["'mamba2-130m'", "64", str(ratio)],
+        "params": ["'mamba2-130m'", "'hf'", "64", str(ratio)],
         "variant_axis": "ratio",
         "baseline": "0.0",
         "variant": str(ratio),
@@ -108,6 +100,11 @@ def tables(made):
     }
 
 
+def measured(row):
+    """A row of Table 1 with two models, without what is counted."""
+    return [*row[:4], *row[6:9]]
+
+
 def text(made):
     return "".join(made.itertext())
 
@@ -120,28 +117,50 @@ def test_without_results_the_page_says_how_to_get_them(page):
 
 def test_table1_has_the_measured_costs_under_the_papers_labels(project, page):
     project.measure(project.commits[1], component_results())
-    (rows,) = tables(page()).values()
+    ((caption, rows),) = tables(page()).items()
+    assert caption == "One prefill under the profiler, batch 8"
     assert rows[0] == ["Component", *MODELS]
-    assert rows[1] == ["time ms", "share %", "allocated MB"] * 2
+    assert rows[1] == ["time ms", "share %", "allocated MB", "GFLOP", "I/O GB/s"] * 2
     assert rows[2] == ["64 tokens"]
     assert [row[0] for row in rows[3:10]] == [*LABELS, "total"]
     assert rows[10] == ["2,048 tokens"]
     # 4 ms of 1 + 2 + ... + 6 ms, and the same share of twice as much
-    assert rows[6] == ["State Space", "4.00", "19.0", "4.00", "8.00", "19.0", "8.00"]
-    assert rows[9] == ["total", "21.0", "100", "21.0", "42.0", "100", "42.0"]
+    assert measured(rows[6]) == ["State Space", "4.00", "19.0", "4.00", "8.00", "19.0", "8.00"]
+    assert measured(rows[9]) == ["total", "21.0", "100", "21.0", "42.0", "100", "42.0"]
 
 
-def test_table1_counts_what_the_suite_noted(project, page):
-    project.measure(project.commits[1], component_results(), notes=[WORKLOAD])
-    ((caption, rows),) = tables(page()).items()
-    assert caption == "One prefill under the profiler, batch 8, 24 layers, float32"
-    assert rows[1] == ["time ms", "share %", "allocated MB", "GFLOP", "I/O GB/s"] * 2
+def test_table1_counts_flops_and_traffic_from_shapes(project, page):
+    project.measure(project.commits[1], component_results())
+    (rows,) = tables(page()).values()
     at_2048 = {row[0]: row for row in rows[11:]}
     # docs/paper.md: 228.91 and 485.35 GFLOP, counted at batch 8, 2048 tokens, 24 layers
     assert (at_2048["State Space"][4], at_2048["State Space"][9]) == ("229", "485")
     # RMSNorm of Mamba-1: (2 tokens + 1) rows of 768 float32, in 24 layers and once at the end, in 1 ms
     moved = 25 * (2 * 8 * 2048 + 1) * 768 * 4
     assert float(at_2048["RMSNorm"][5].replace(",", "")) == pytest.approx(moved / 1e-3 / 1e9, rel=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("model", "published"),
+    [("mamba-130m-2layers", ("mamba-130m", 2)), ("mamba2-2.7b", ("mamba2-2.7b", None))],
+)
+def test_models_that_were_cut_say_so_in_their_name(model, published):
+    assert suites.published_model(model) == published
+
+
+def test_table1_counts_nothing_for_models_that_are_not_published(project, page):
+    component = {"model": ["other-1b"], "component": COMPONENTS, "batch": [8], "seqlen": LENGTHS}
+    project.define(definition(suites.COMPONENT_TIME, component))
+    cells = {("other-1b", component, 8, 64): [1e-3] for component in COMPONENTS}
+    project.measure(project.commits[1], {suites.COMPONENT_TIME: cells})
+    (rows,) = tables(page()).values()
+    assert rows[1] == ["time ms", "share %", "allocated MB"]
+
+
+def test_there_is_a_table_for_each_batch_size(project, page):
+    for number, batch in enumerate((1, 8)):
+        project.measure(project.commits[number], component_results(batch=batch))
+    assert list(tables(page())) == [f"One prefill under the profiler, batch {batch}" for batch in (1, 8)]
 
 
 def test_table1_shows_the_lengths_and_models_that_were_measured(project, page):
@@ -152,12 +171,12 @@ def test_table1_shows_the_lengths_and_models_that_were_measured(project, page):
 
 def test_table1_sums_nothing_that_is_incomplete(project, page):
     results = component_results()
-    results[suites.COMPONENT_TIME]["mamba-130m", "conv", 64] = FAILED
+    results[suites.COMPONENT_TIME]["mamba-130m", "conv", 8, 64] = FAILED
     project.measure(project.commits[1], results)
     (rows,) = tables(page()).values()
     assert rows[5][:4] == ["Conv. Transform", "failed", "-", "3.00"]
     assert rows[6][:4] == ["State Space", "4.00", "-", "4.00"]
-    assert rows[9] == ["total", "-", "-", "21.0", "42.0", "100", "42.0"]
+    assert measured(rows[9]) == ["total", "-", "-", "21.0", "42.0", "100", "42.0"]
 
 
 def test_table1_takes_what_the_newest_commit_lacks_from_the_one_before(project, page):
@@ -172,8 +191,8 @@ def test_each_cell_of_table1_leads_to_its_history(project, page):
     project.measure(project.commits[1], component_results())
     addresses = [link.get("href") for link in page().iter("a")]
     time = "#components.ComponentCost.track_device_time?machine=box&"
-    assert f"{time}p-model=%27mamba2-130m%27&p-component=%27ssm%27&p-seqlen=64" in addresses
-    assert f"{time}p-component=%27ssm%27&x-axis=seqlen&y-axis-scale=log" in addresses
+    assert f"{time}p-batch=8&p-model=%27mamba2-130m%27&p-component=%27ssm%27&p-seqlen=64" in addresses
+    assert f"{time}p-batch=8&p-component=%27ssm%27&x-axis=seqlen&y-axis-scale=log" in addresses
     cells = len(MODELS) * len(COMPONENTS) * len(LENGTHS)
     assert len(addresses) == 2 * cells + len(COMPONENTS) * len(LENGTHS)
 
@@ -188,16 +207,17 @@ def test_the_papers_table1_is_at_hand_as_printed(page):
 
 def paired_results():
     """Mamba-2 with r of its states removed takes 1 - r / 4 of the time and 1 - r / 2 of the memory."""
-    grid = [("mamba2-130m", seqlen, ratio) for seqlen in LENGTHS for ratio in RATIOS]
+    grid = [("mamba2-130m", "hf", seqlen, ratio) for seqlen in LENGTHS for ratio in RATIOS]
     return {
-        suites.PAIRED_TIME: {cell: [sample * (1 - cell[2] / 4) for sample in SAMPLES] for cell in grid},
-        suites.PAIRED_MEMORY: {cell: [1e9 * (1 - cell[2] / 2)] * 3 for cell in grid},
+        suites.PAIRED_TIME: {cell: [sample * (1 - cell[3] / 4) for sample in SAMPLES] for cell in grid},
+        suites.PAIRED_MEMORY: {cell: [1e9 * (1 - cell[3] / 2)] * 3 for cell in grid},
     }
 
 
 def test_table2_divides_medians_where_no_pair_was_recorded(project, page):
     project.measure(project.commits[1], paired_results())
-    speed, memory = tables(page()).values()
+    (caption, speed), (_, memory) = tables(page()).items()
+    assert caption == "Speed-up of a prefill over the dense model: mamba2-130m, backend hf"
     assert speed[0] == ["Tokens", "r = 0.5", "r = 0.9"]
     assert speed[1] == ["64", f"{1 / 0.875:.2f}x", f"{1 / 0.775:.2f}x"]
     assert memory[1] == ["64", "25.0", "45.0"]
@@ -229,7 +249,7 @@ def test_table2_has_the_papers_numbers_below_ours(project, page):
 
 def test_table2_says_what_failed(project, page):
     results = paired_results()
-    results[suites.PAIRED_TIME]["mamba2-130m", 64, 0.9] = FAILED
+    results[suites.PAIRED_TIME]["mamba2-130m", "hf", 64, 0.9] = FAILED
     project.measure(project.commits[1], results)
     speed, _ = tables(page()).values()
     assert speed[1] == ["64", f"{1 / 0.875:.2f}x", "failed"]
@@ -237,7 +257,7 @@ def test_table2_says_what_failed(project, page):
 
 def test_table2_needs_the_dense_model(project, page):
     results = paired_results()
-    del results[suites.PAIRED_TIME]["mamba2-130m", 64, 0.0]
+    del results[suites.PAIRED_TIME]["mamba2-130m", "hf", 64, 0.0]
     project.measure(project.commits[1], results)
     speed, _ = tables(page()).values()
     assert speed[1] == ["64", "-", "-"]
@@ -259,7 +279,7 @@ def published(tmp_path_factory):
     """The folder of a published site, and the medians of one cell by commit."""
     project = made_project(tmp_path_factory.mktemp("tables"))
     for commit in project.commits:
-        project.measure(commit, component_results() | paired_results(), notes=[WORKLOAD])
+        project.measure(commit, component_results() | paired_results())
     return project.publish()
 
 
@@ -273,7 +293,7 @@ def test_a_number_leads_to_its_graph(published):
         assert visited.page.locator("#title").inner_text() == suites.COMPONENT_TIME
         assert not visited.page.locator("#tables-display").is_visible()
         ((label, points),) = visited.page.evaluate(CURVES)
-        assert label == "component-ssm; model-mamba2-130m; seqlen-64"
+        assert label == "batch-8; component-ssm; model-mamba2-130m; seqlen-64"
         assert [value for _, value in points] == pytest.approx([8e-3, 8e-3])
         assert visited.problems == []
 

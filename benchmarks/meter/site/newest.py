@@ -113,6 +113,16 @@ class History:
                 return run
         return None
 
+    def axes(self, benchmark: str) -> dict[str, list[str]]:
+        """The parameters of a benchmark with their values, as asv writes them; empty if it is unknown."""
+        definition = self.definitions.get(benchmark, {"param_names": [], "params": []})
+        return dict(zip(definition["param_names"], definition["params"], strict=True))
+
+    def sheets(self, benchmark: str, *shown: str) -> list[dict[str, str]]:
+        """Every combination of the parameters that a table does not show along its sides."""
+        axes = {name: values for name, values in self.axes(benchmark).items() if name not in shown}
+        return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+
     def cell(self, benchmark: str, **parameters: str) -> Cell | None:
         """The newest result of a cell; None if no commit has one.
 
@@ -120,10 +130,7 @@ class History:
             benchmark: its full name.
             parameters: a value for each of its parameters, as asv writes it.
         """
-        if benchmark not in self.definitions:
-            return None
-        names = self.definitions[benchmark]["param_names"]
-        combination = tuple(parameters[name] for name in names)
+        combination = tuple(parameters[name] for name in self.axes(benchmark))
         cells = (_cell(run, benchmark, combination) for run in self.runs)
         return next(filter(None, cells), None)
 
