@@ -1,15 +1,15 @@
-"""Component costs: the device time and the allocated bytes of each component of a prefill.
+"""Component costs: one component alone, without a profiler, and each one's share of a profiled prefill.
 
-Every length of every model is profiled once, in a process of its own (`setup_cache`); the cells look their
-numbers up. Profiled times are for comparing a component between commits: the profiler slows down what it
-watches, so they are no latencies.
+For the shares, every length of every model is profiled once, in a process of its own (`setup_cache`); the
+cells look their numbers up. Profiled times are for comparing components, not for waiting: the profiler slows
+down what it watches.
 """
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks import workload
-from benchmarks.workload import MODELS, SEQLENS
+from benchmarks.workload import BACKENDS, COMPONENTS, MODELS, PROFILE
 
 try:
     import torch
@@ -22,29 +22,48 @@ except ImportError as error:
 else:
     MISSING = workload.MISSING
 
-COMPONENTS = ("norm", "in_proj", "conv", "ssm", "out_proj", "other")
-PROFILES = 7
-"""Enough samples for asv to test two commits against each other by ranks (it wants six)."""
+PROFILED = 6
+"""Profiled passes: enough samples for asv to test two commits against each other by ranks."""
+
+
+class ComponentLatency:
+    """Time of one component of one layer in a prefill, by itself, on the inputs that the model gives it."""
+
+    params = (MODELS, BACKENDS, COMPONENTS, PROFILE.batches, PROFILE.component_seqlens)
+    param_names = ("model", "backend", "component", "batch", "seqlen")
+    version = "1"
+    repeat = (10, 200, 1.0)
+    warmup_time = 0.2
+
+    def setup(self, model, _backend, component, batch, seqlen):
+        workload.require_replays()
+        self.replay = workload.checked_replay(workload.loaded(model), batch, component, seqlen)
+
+    def cudatime_component(self, *_cell):
+        self.replay()
 
 
 class ComponentCost:
     """What one prefill spends in a component, all layers together; on a CPU, the time of its operators."""
 
-    params = (MODELS, COMPONENTS, SEQLENS)
-    param_names = ("model", "component", "seqlen")
-    version = "1"
+    params = (MODELS, BACKENDS, (*COMPONENTS, "other"), PROFILE.batches, PROFILE.component_seqlens)
+    param_names = ("model", "backend", "component", "batch", "seqlen")
+    version = "2"
+    compared = False
+    paper = "table1"
 
     def setup_cache(self):
         if MISSING:
             return {}
         return {
-            (model, cost.label, seqlen): (seconds, cost.allocated_bytes)
+            (model, BACKENDS[0], cost.label, batch, seqlen): (seconds, cost.allocated_bytes)
             for model in MODELS
-            for seqlen in SEQLENS
-            for cost, seconds in profiled_costs(model, seqlen)
+            for batch in PROFILE.batches
+            for seqlen in PROFILE.component_seqlens
+            for cost, seconds in profiled_costs(model, batch, seqlen)
         }
 
-    setup_cache.timeout = 300
+    setup_cache.timeout = 900
 
     def setup(self, costs, *cell):
         if cell not in costs:
@@ -63,24 +82,25 @@ class ComponentCost:
     track_allocated.unit = "bytes"
 
 
-def profiled_costs(model: str, seqlen: int):
-    """For each component: its cost in the last of `PROFILES` profiled prefills, and its seconds in each."""
-    breakdowns = [break_down(trace) for trace in profiled_prefills(model, seqlen)]
+def profiled_costs(model: str, batch: int, seqlen: int):
+    """For each component: its cost in the last of the profiled prefills, and its seconds in each."""
+    breakdowns = [break_down(trace) for trace in profiled_prefills(model, batch, seqlen)]
     for cost in _costs(breakdowns[-1]):
         yield cost, [_seconds(breakdown, cost.label) for breakdown in breakdowns]
 
 
-def profiled_prefills(model: str, seqlen: int):
-    """The traces of `PROFILES` prefills, annotated, after one that is not.
+def profiled_prefills(model: str, batch: int, seqlen: int):
+    """The traces of `PROFILED` prefills, annotated, after one that is not.
 
     Raises:
         AssertionError: if annotating changes a single bit of the logits.
     """
-    prefill = workload.checked_forward(model, "prefill", seqlen)
+    weights = workload.loaded(model)
+    prefill = workload.checked_forward(weights, batch, "prefill", seqlen)
     plain = prefill().logits
-    with annotate(workload.loaded(model)), TemporaryDirectory() as folder:
+    with annotate(weights), TemporaryDirectory() as folder:
         path = Path(folder, "trace.json")
-        for _ in range(PROFILES):
+        for _ in range(PROFILED):
             with profile(activities=_activities(), profile_memory=True) as profiler:
                 logits = prefill().logits
             torch.testing.assert_close(logits, plain, rtol=0, atol=0)

@@ -1,21 +1,45 @@
-"""Latency: what a user waits for a prefill (time to first token) or for a decode step (time per token)."""
+"""Latency and memory of one forward pass: a prefill (time to first token), a decode step (time per token)."""
 
-from benchmarks.workload import MODELS, MODES, SEQLENS, checked_forward, require_models
+from benchmarks.workload import (
+    BACKENDS,
+    MODELS,
+    MODES,
+    PROFILE,
+    checked_forward,
+    loaded,
+    prefill,
+    require_models,
+)
 
 
 class Latency:
-    """Wall time of one forward pass, after `seqlen` tokens in decode."""
+    """Time of one forward pass, in decode after `seqlen` tokens."""
 
-    params = (MODELS, MODES, SEQLENS)
-    param_names = ("model", "mode", "seqlen")
-    version = "1"
-    number = 1
-    repeat = (10, 100, 1.0)
+    params = (MODELS, BACKENDS, MODES, PROFILE.batches, PROFILE.seqlens)
+    param_names = ("model", "backend", "mode", "batch", "seqlen")
+    version = "2"
+    repeat = (10, 100, 1.5)
     warmup_time = 0.3
 
-    def setup(self, model, mode, seqlen):
+    def setup(self, model, _backend, mode, batch, seqlen):
         require_models()
-        self.forward = checked_forward(model, mode, seqlen)
+        self.forward = checked_forward(loaded(model), batch, mode, seqlen)
 
-    def time_forward(self, *_cell):
+    def cudatime_forward(self, *_cell):
+        self.forward()
+
+
+class PeakMemory:
+    """Peak memory of a prefill: on a GPU with the weights, on a CPU what comes on top of them."""
+
+    params = (MODELS, BACKENDS, PROFILE.batches, PROFILE.seqlens)
+    param_names = ("model", "backend", "batch", "seqlen")
+    version = "1"
+    repeat = (6, 6, 10.0)
+
+    def setup(self, model, _backend, batch, seqlen):
+        require_models()
+        self.forward = prefill(loaded(model), batch, seqlen)
+
+    def devicemem_prefill(self, *_cell):
         self.forward()

@@ -1,19 +1,23 @@
-"""What the model suites run: one forward pass of a cut-down published model, checked before it is timed.
+"""What the model suites run: forward passes of published models, checked before they are timed.
 
-Two blocks and batch 1, so that the whole grid takes minutes on two cores; the blocks are all alike, so what
-changes a block shows here as well. Weights and tokens are random and seeded. Runs on CUDA where there is
-one.
+Two grids, chosen by the environment variable PERFMAMBA_BENCH_PROFILE. `quick`, the default, is for two CPU
+cores: models cut to two blocks (the blocks are all alike, so what changes a block shows here as well), batch
+1. `paper` is for a GPU: whole models, batch 8, every length of the paper's tables. Weights and tokens are
+random and seeded. Everything runs on CUDA where there is one.
 """
 
+import math
+import os
 from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
+from inspect import signature
 from typing import Any
 
-MODELS = ("mamba-130m", "mamba2-130m")
-MODES = ("prefill", "decode")
-SEQLENS = (64, 512)
-LAYERS = 2
+from benchmarks.meter.clocks import device
 
 try:
     # Imported once, in the process that asv forks its children from: each would need four seconds for it.
@@ -30,6 +34,60 @@ except ImportError as error:
 else:
     MISSING = ""
 
+try:
+    from perfmamba.models import component_replays
+except ImportError:
+    component_replays = None
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One grid.
+
+    Attributes:
+        models: what the parameter `model` says, and the published model and the number of its blocks (None:
+            all) that it stands for.
+        batches: sequences in a forward pass.
+        seqlens: tokens in a sequence.
+        component_seqlens: the lengths at which components are measured one by one.
+        ratios: shares of the state that are pruned; the first is none, the baseline.
+    """
+
+    models: dict[str, tuple[str, int | None]]
+    batches: tuple[int, ...]
+    seqlens: tuple[int, ...]
+    component_seqlens: tuple[int, ...]
+    ratios: tuple[float, ...]
+
+
+PROFILES = {
+    "quick": Profile(
+        models={"mamba-130m-2layers": ("mamba-130m", 2), "mamba2-130m-2layers": ("mamba2-130m", 2)},
+        batches=(1,),
+        seqlens=(64, 512),
+        component_seqlens=(512,),
+        ratios=(0.0, 0.5, 0.9),
+    ),
+    "paper": Profile(
+        models={"mamba-130m": ("mamba-130m", None), "mamba2-130m": ("mamba2-130m", None)},
+        batches=(8,),
+        seqlens=(64, 512, 2048, 4096, 8192, 16384),
+        component_seqlens=(64, 512, 2048),
+        ratios=(0.0, 0.1, 0.3, 0.5, 0.7, 0.9),
+    ),
+}
+CHOICE = "PERFMAMBA_BENCH_PROFILE"
+if os.environ.get(CHOICE, "quick") not in PROFILES:
+    message = f"{CHOICE}={os.environ[CHOICE]}: no such grid; choose one of {', '.join(PROFILES)}"
+    raise ValueError(message)
+PROFILE = PROFILES[os.environ.get(CHOICE, "quick")]
+
+MODELS = tuple(PROFILE.models)
+MODES = ("prefill", "decode")
+COMPONENTS = ("norm", "in_proj", "conv", "ssm", "out_proj")
+BACKENDS = ("mamba_ssm",) if device() == "cuda" and find_spec("mamba_ssm") else ("hf",)
+"""Whose kernels run the convolution and the scan: transformers picks the official ones if it finds them."""
+
 
 def require_models() -> None:
     """Skip the benchmark (asv's meaning of NotImplementedError) on commits that cannot load models."""
@@ -37,63 +95,98 @@ def require_models() -> None:
         raise NotImplementedError(MISSING)
 
 
-def device() -> str:
-    """Where the models run; asked in asv's children only, because it may initialise CUDA."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def require_replays() -> None:
+    """Skip the benchmark on commits that cannot run a component alone."""
+    require_models()
+    if component_replays is None:
+        raise NotImplementedError("this commit has no component_replays")
+
+
+def require_state_sizes() -> None:
+    """Skip the benchmark on commits that build published shapes with their own state size only."""
+    require_models()
+    if "state_size" not in signature(load_model).parameters:
+        raise NotImplementedError("this commit loads no published shape with another state size")
 
 
 @cache
-def loaded(name: str):
-    """The model, loaded once in a process: asv repeats a benchmark's setup before every sample.
+def loaded(name: str, ratio: float = 0.0):
+    """The model, loaded once in a process; see `fresh_model`."""
+    return fresh_model(name, ratio)
+
+
+def fresh_model(name: str, ratio: float = 0.0):
+    """A model of the profile, its state smaller by the ratio, with random weights.
+
+    A model that was pruned costs what one of its size with random weights does.
 
     On a CPU it runs on one thread. Two wait for each other whenever other work takes a core from one of
     them: with both cores of a machine busy, a 170 ms prefill took 0.8 to 1.3 s on two threads, 0.4 to 0.6 s
     on one.
     """
     torch.set_num_threads(1)
-    return load_model(name, layers=LAYERS, device=device()).model
+    source, layers = PROFILE.models[name]
+    smaller = {"state_size": kept_states(source, ratio)} if ratio else {}
+    return load_model(source, layers=layers, device=device(), **smaller).model
 
 
-def tokens(model, seqlen: int):
-    """Seeded random tokens, (1, seqlen)."""
+def kept_states(source: str, ratio: float) -> int:
+    """The state size that pruning leaves of a published model's: floor(N (1 - ratio)), at least 1."""
+    from perfmamba.models import published_config
+
+    size = published_config(source).state_size
+    return max(1, size - math.ceil(Fraction(str(ratio)) * size))
+
+
+def tokens(model, batch: int, seqlen: int):
+    """Seeded random tokens, (batch, seqlen)."""
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.randint(0, model.config.vocab_size, (1, seqlen), generator=generator)
+    drawn = torch.randint(0, model.config.vocab_size, (batch, seqlen), generator=generator)
     return drawn.to(model.device)
 
 
-@cache
-def checked_forward(name: str, mode: str, seqlen: int) -> Callable[[], Any]:
-    """A call that runs one forward pass and waits for the device: a prefill, or one decode step.
+def prefill(model, batch: int, seqlen: int):
+    """A call that runs one prefill, and leaves the state for a decode step in its output."""
+    prompt = tokens(model, batch, seqlen)
+
+    @torch.inference_mode()
+    def forward():
+        return model(prompt, use_cache=True, logits_to_keep=1)
+
+    return forward
+
+
+def checked_forward(model, batch: int, mode: str, seqlen: int) -> Callable[[], Any]:
+    """A call that runs one forward pass: a prefill, or one decode step after it.
 
     Raises:
         AssertionError: if the last of `seqlen` tokens gets other logits in a prefill, which scans the
             sequence in parallel, than in a decode step after the others, which is the recurrence.
     """
-    model = loaded(name)
-    prompt = tokens(model, seqlen)
-    last = prompt[:, -1:]
-
-    @torch.inference_mode()
-    def prefill(length: int = seqlen):
-        return model(prompt[:, :length], use_cache=True, logits_to_keep=1)
-
-    state = prefill(seqlen - 1).cache_params
+    prompt = tokens(model, batch, seqlen)
+    whole = prefill(model, batch, seqlen)
+    with torch.inference_mode():
+        state = model(prompt[:, :-1], use_cache=True, logits_to_keep=1).cache_params
 
     @torch.inference_mode()
     def decode():
-        return model(last, cache_params=state, use_cache=True, logits_to_keep=1)
+        return model(prompt[:, -1:], cache_params=state, use_cache=True, logits_to_keep=1)
 
-    torch.testing.assert_close(prefill().logits, decode().logits, rtol=1e-2, atol=1e-2)
-    return _synchronised(prefill if mode == "prefill" else decode)
+    torch.testing.assert_close(whole().logits, decode().logits, rtol=1e-2, atol=1e-2)
+    return whole if mode == "prefill" else decode
 
 
-def _synchronised(call: Callable[[], Any]) -> Callable[[], Any]:
-    if device() == "cpu":
-        return call
+def checked_replay(model, batch: int, component: str, seqlen: int) -> Callable[[], Any]:
+    """A call that does one component's work of the first layer in a prefill, and nothing else.
 
-    def call_and_wait():
-        result = call()
-        torch.cuda.synchronize()
-        return result
+    Raises:
+        AssertionError: if doing it again does not give the same numbers.
+    """
+    replay = component_replays(model, prefill(model, batch, seqlen))[component]
 
-    return call_and_wait
+    @torch.inference_mode()
+    def call():
+        return replay()
+
+    torch.testing.assert_close(call(), call(), rtol=0, atol=0)
+    return call

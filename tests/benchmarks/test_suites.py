@@ -1,6 +1,7 @@
 """What every suite must keep to: found by asv, harmless to import, named in the words of the project."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +31,7 @@ with open(sys.argv[2], "w") as file:
 print(json.dumps({
     "threads_of_suites": len(os.listdir("/proc/self/task")) - threads_of_numpy,
     "driver_calls": len(driver_calls),
-    "plugins": [name for name in sys.modules if name.startswith("asv.")],
+    "asv_modules": [name for name in sys.modules if name.partition(".")[0] == "asv"],
 }))
 """
 
@@ -38,24 +39,45 @@ print(json.dumps({
 @pytest.fixture(scope="module")
 def discovery(tmp_path_factory):
     """All benchmarks as asv lists them, and what the listing process was like afterwards."""
-    listing = tmp_path_factory.mktemp("discovery") / "benchmarks.json"
-    command = [sys.executable, "-c", DISCOVER, str(BENCHMARKS), str(listing)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=listing.parent)
+    return discover(tmp_path_factory.mktemp("discovery"), "quick")
+
+
+def discover(folder, profile):
+    listing = folder / "benchmarks.json"
+    done = subprocess.run(
+        [sys.executable, "-c", DISCOVER, str(BENCHMARKS), str(listing)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env={**os.environ, "PERFMAMBA_BENCH_PROFILE": profile},
+    )
+    if done.returncode:
+        return done.stderr
     return {"benchmarks": json.loads(listing.read_text()), **json.loads(done.stdout)}
 
 
 def test_the_suites_are_found(discovery):
     names = {benchmark["name"] for benchmark in discovery["benchmarks"]}
-    assert {
-        "imports.ImportTime.timeraw_import",
-        "latency.Latency.time_forward",
-        "components.ComponentCost.track_device_time",
+    assert names == {
         "components.ComponentCost.track_allocated",
-    } <= names
+        "components.ComponentCost.track_device_time",
+        "components.ComponentLatency.cudatime_component",
+        "imports.ImportTime.timeraw_import",
+        "latency.Latency.cudatime_forward",
+        "latency.PeakMemory.devicemem_prefill",
+        "pruning.StateSize.paired_memory",
+        "pruning.StateSize.paired_prefill",
+        "trace_parsing.TraceParsing.time_break_down_component",
+        "trace_parsing.TraceParsing.time_break_down_op",
+        "trace_parsing.TraceParsing.time_read",
+        "trace_parsing.TraceParsing.track_peak_bytes",
+    }
 
 
-def test_asv_plugins_stay_out_of_benchmark_processes(discovery):
-    assert discovery["plugins"] == []
+def test_asv_itself_stays_out_of_benchmark_processes(discovery):
+    """They need `asv_runner` alone: a commit's process has nothing that the commit's user would not have."""
+    assert discovery["asv_modules"] == []
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted through Linux's /proc")
@@ -77,3 +99,22 @@ def test_every_benchmark_sets_its_version(discovery):
 def test_parameters_use_the_words_of_the_project(discovery):
     for benchmark in discovery["benchmarks"]:
         assert not HIDDEN_BY_THE_SITE & set(benchmark["param_names"]), benchmark["name"]
+
+
+def test_the_paper_profile_has_the_lengths_and_ratios_of_its_tables(tmp_path):
+    benchmarks = {
+        benchmark["name"]: dict(zip(benchmark["param_names"], benchmark["params"], strict=True))
+        for benchmark in discover(tmp_path, "paper")["benchmarks"]
+    }
+    lengths = ["64", "512", "2048", "4096", "8192", "16384"]
+    table2 = benchmarks["pruning.StateSize.paired_prefill"]
+    assert (table2["seqlen"], table2["ratio"]) == (lengths, ["0.0", "0.1", "0.3", "0.5", "0.7", "0.9"])
+    assert table2["model"] == ["'mamba2-130m'"]
+    assert benchmarks["components.ComponentCost.track_device_time"]["seqlen"] == lengths[:3]
+    assert benchmarks["latency.Latency.cudatime_forward"]["seqlen"] == lengths
+
+
+def test_an_unknown_profile_is_an_error_that_names_the_known_ones(tmp_path):
+    assert "PERFMAMBA_BENCH_PROFILE=fast: no such grid; choose one of quick, paper" in discover(
+        tmp_path, "fast"
+    )

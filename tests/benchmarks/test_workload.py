@@ -8,17 +8,20 @@ import pytest
 import torch
 
 import perfmamba.components
-from benchmarks import components, workload
+from benchmarks import components, latency, pruning, workload
+from perfmamba.models import published_config
 from tests.small_models import small_mamba1, small_mamba2
 
 ROOT = Path(__file__).parents[2]
 
 ON_A_COMMIT_WITHOUT_MODELS = """
-from benchmarks.components import ComponentCost
-from benchmarks.latency import Latency
+from benchmarks.components import ComponentCost, ComponentLatency
+from benchmarks.latency import Latency, PeakMemory
+from benchmarks.pruning import StateSize
 
 assert ComponentCost().setup_cache() == {}
-for suite, arguments in ((Latency, ()), (ComponentCost, ({},))):
+suites = [(Latency, ()), (PeakMemory, ()), (ComponentLatency, ()), (ComponentCost, ({},)), (StateSize, ())]
+for suite, arguments in suites:
     cell = [values[0] for values in suite.params]
     try:
         suite().setup(*arguments, *cell)
@@ -28,22 +31,19 @@ for suite, arguments in ((Latency, ()), (ComponentCost, ({},))):
 
 
 @pytest.fixture(params=[small_mamba1, small_mamba2], ids=["mamba1", "mamba2"])
-def model(request, monkeypatch):
-    model = request.param()
-    monkeypatch.setattr(workload, "loaded", lambda _: model)
-    yield model
-    workload.checked_forward.cache_clear()
+def model(request):
+    return request.param().eval()
 
 
 def test_prefill_gives_the_logits_of_the_last_token(model):
     with torch.inference_mode():
-        expected = model(workload.tokens(model, 21)).logits[:, -1:]
-    torch.testing.assert_close(workload.checked_forward("small", "prefill", 21)().logits, expected)
+        expected = model(workload.tokens(model, 2, 21)).logits[:, -1:]
+    torch.testing.assert_close(workload.checked_forward(model, 2, "prefill", 21)().logits, expected)
 
 
 def test_decode_runs_one_token_on_the_cache(model):
-    logits = workload.checked_forward("small", "decode", 21)().logits
-    assert logits.shape == (1, 1, model.config.vocab_size)
+    logits = workload.checked_forward(model, 2, "decode", 21)().logits
+    assert logits.shape == (2, 1, model.config.vocab_size)
 
 
 def test_a_wrong_decode_is_found_before_it_is_timed(model, monkeypatch):
@@ -56,22 +56,64 @@ def test_a_wrong_decode_is_found_before_it_is_timed(model, monkeypatch):
 
     monkeypatch.setattr(model, "forward", wrong)
     with pytest.raises(AssertionError, match="Tensor-likes are not close"):
-        workload.checked_forward("small", "prefill", 21)
+        workload.checked_forward(model, 1, "prefill", 21)
 
 
-@pytest.mark.usefixtures("model")
-def test_every_component_of_the_grid_has_costs():
-    costs = {cost.label: (cost, seconds) for cost, seconds in components.profiled_costs("small", 21)}
-    assert set(costs) == set(components.COMPONENTS)
+@pytest.mark.parametrize("component", workload.COMPONENTS)
+def test_every_component_can_be_run_alone(model, component):
+    results = workload.checked_replay(model, 1, component, 21)()
+    assert results
+
+
+def test_every_component_of_the_grid_has_costs(model, monkeypatch):
+    monkeypatch.setattr(workload, "loaded", lambda _: model)
+    costs = {cost.label: (cost, seconds) for cost, seconds in components.profiled_costs("small", 1, 21)}
+    assert set(costs) == {*workload.COMPONENTS, "other"}
     for cost, seconds in costs.values():
-        assert len(seconds) == components.PROFILES
+        assert len(seconds) == components.PROFILED
         assert min(seconds) > 0
         assert cost.allocated_bytes > 0
 
 
 def test_the_grid_is_that_of_the_package():
     """Spelled out in the suite, because a grid must be the same for every commit."""
-    assert (*perfmamba.components.COMPONENTS, perfmamba.components.OTHER) == components.COMPONENTS
+    assert perfmamba.components.COMPONENTS == workload.COMPONENTS
+    assert components.ComponentCost.params[2] == (*workload.COMPONENTS, perfmamba.components.OTHER)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "kept"), [(0.0, 128), (0.1, 115), (0.3, 89), (0.5, 64), (0.7, 38), (0.9, 12)]
+)
+def test_a_ratio_keeps_floor_of_the_state(ratio, kept):
+    """The kept states of the paper's ratios at N = 128: floor(N (1 - r)), in exact arithmetic."""
+    assert workload.kept_states("mamba2-130m", ratio) == kept
+    assert workload.kept_states("mamba-130m", 0.99) == 1
+
+
+def test_a_model_of_a_ratio_has_the_smaller_state(monkeypatch):
+    threads = torch.get_num_threads()
+    try:
+        model = workload.fresh_model("mamba2-130m-2layers", 0.9)
+    finally:
+        torch.set_num_threads(threads)
+    config = published_config("mamba2-130m", layers=2, state_size=12)
+    assert (model.config.state_size, model.config.num_hidden_layers) == (12, 2)
+    assert model.config.hidden_size == config.hidden_size
+
+
+def test_the_pruning_suite_measures_every_ratio_against_the_dense_model(model, monkeypatch):
+    monkeypatch.setattr(workload, "device", lambda: "cpu")
+    monkeypatch.setattr(pruning, "loaded", lambda *_: model)
+    calls = pruning.StateSize().paired_prefill("small", "hf", "pruned", 1, 21)
+    assert tuple(calls) == pruning.StateSize.params[-1]
+    assert pruning.StateSize.baseline in calls
+
+
+def test_latency_runs_the_forward_it_checked(model, monkeypatch):
+    monkeypatch.setattr(latency, "loaded", lambda _: model)
+    suite = latency.Latency()
+    suite.setup("small", "hf", "decode", 2, 21)
+    assert suite.forward().logits.shape == (2, 1, model.config.vocab_size)
 
 
 def test_commits_without_models_are_skipped(tmp_path):
@@ -79,4 +121,4 @@ def test_commits_without_models_are_skipped(tmp_path):
     (tmp_path / "perfmamba" / "__init__.py").touch()
     program = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]\n{ON_A_COMMIT_WITHOUT_MODELS}"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["No module named 'perfmamba.models'"] * 2
+    assert done.stdout.splitlines() == ["No module named 'perfmamba.models'"] * 5

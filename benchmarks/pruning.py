@@ -1,0 +1,55 @@
+"""What a smaller state buys: prefill time and memory of a model against the same one with its whole state.
+
+All ratios of a cell are measured in turn, in one process, in random order. Weights are random: what a pruned
+model costs depends on its shape alone.
+"""
+
+from functools import partial
+
+from benchmarks.workload import (
+    BACKENDS,
+    MODELS,
+    PROFILE,
+    checked_forward,
+    fresh_model,
+    loaded,
+    prefill,
+    require_state_sizes,
+)
+
+MAMBA2 = tuple(model for model in MODELS if model.startswith("mamba2-"))
+
+
+class StateSize:
+    """Prefill by pruning ratio; ratio 0 is the dense model that the others are compared with."""
+
+    params = (MAMBA2, BACKENDS, ("pruned",), PROFILE.batches, PROFILE.seqlens, PROFILE.ratios)
+    param_names = ("model", "backend", "configuration", "batch", "seqlen", "ratio")
+    version = "1"
+    variant = "ratio"
+    baseline = 0.0
+    paper = "table2"
+    compared = False
+    timeout = 600
+
+    def setup(self, *_group):
+        require_state_sizes()
+
+    def paired_prefill(self, model, _backend, _configuration, batch, seqlen):
+        return {
+            ratio: checked_forward(loaded(model, ratio), batch, "prefill", seqlen) for ratio in PROFILE.ratios
+        }
+
+    paired_prefill.repeat = (10, 60, 2.0)
+    paired_prefill.warmup_time = 0.3
+
+    def paired_memory(self, model, _backend, _configuration, batch, seqlen):
+        """Weights included: each call loads its model."""
+        return {ratio: partial(load_and_prefill, model, ratio, batch, seqlen) for ratio in PROFILE.ratios}
+
+    paired_memory.measure = "memory"
+    paired_memory.repeat = (6, 6, 10.0)
+
+
+def load_and_prefill(model: str, ratio: float, batch: int, seqlen: int):
+    return prefill(fresh_model(model, ratio), batch, seqlen)()
