@@ -7,6 +7,7 @@ flight, and the same command goes on with what is left.
 
 import argparse
 import fcntl
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -138,7 +139,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("commits", nargs="*", metavar="COMMIT", help="commits and ranges (A..B); default: asv's branches")
-    add("-b", "--bench", action="append", default=[], metavar="REGEX", help="only the cells that it finds")
+    add(
+        "-b",
+        "--bench",
+        type=_pattern,
+        action="append",
+        default=[],
+        metavar="REGEX",
+        help="only the cells that it finds; can be given more than once",
+    )
     repeat = parser.add_mutually_exclusive_group()
     repeat.add_argument("--resume", action="store_true", help="only cells without a result (the default)")
     repeat.add_argument("--again", action="store_true", help="measure all selected cells anew")
@@ -163,6 +172,14 @@ def _parser() -> argparse.ArgumentParser:
         "--merge", type=Path, metavar="FOLDER", help="merge those results into the project's, and run nothing"
     )
     return parser
+
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from error
+    return text
 
 
 if __name__ == "__main__":

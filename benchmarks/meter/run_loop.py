@@ -93,7 +93,7 @@ class Run:
         self._errors: dict[tuple[str, Cell | None], str] = {}
         self._out_of_time = False
         self._jobs = [self._job(env, commit) for commit in suite.commits for env in suite.environments]
-        total = sum(len(plan(suite.benchmarks, {}, ())) for _ in self._jobs)
+        total = len(plan(suite.benchmarks, {}, ())) * len(self._jobs)
         self._state = State(total, done=total - sum(len(job.steps) for job in self._jobs))
 
     def measure(self) -> None:
@@ -106,7 +106,10 @@ class Run:
         self._state.left = self._left()
         screen = display(self._state)
         for job in self._jobs:
-            if job.steps and self._install(job):
+            if not job.steps:
+                continue
+            self._out_of_time = time.monotonic() >= self._choices.deadline
+            if not self._out_of_time and self._install(job):
                 with screen:
                     self._measure(job, screen)
             if self._out_of_time:

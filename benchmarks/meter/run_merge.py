@@ -52,21 +52,17 @@ def merge_trees(source: Path, target: Path, date_of: Callable[[str], int | None]
 def _merge_file(file: Path, target: Path, date_of: Callable[[str], int | None]) -> Path:
     ours_file = target / file.parent.name / file.name
     theirs = _read(file)
-    ours = (
-        _read(ours_file)
-        if ours_file.exists()
-        else Measured({**theirs.results, "results": {}, "durations": {}})
-    )
+    nothing = Measured({**theirs.results, "results": {}, "durations": {}})
+    ours = _read(ours_file) if ours_file.exists() else nothing
     for key in ("commit_hash", "env_name"):
         if ours.results[key] != theirs.results[key]:
             raise util.UserError(f"{file} is of another {key} than {ours_file}: nothing of it was merged")
     both = merge(ours, theirs)
     date = date_of(both.results["commit_hash"])
     results = both.results if date is None else {**both.results, "date": date}
-    # The notes go first: a value without its notes would be measured again, notes without a value would not.
-    with replacing(sidecar(ours_file)) as partial:
-        partial.write_text("".join(f"{json.dumps(note)}\n" for note in both.notes), encoding="utf-8")
-    util.write_json(ours_file, results, Results.api_version, compact=True)
+    with replacing(sidecar(ours_file)) as notes_file, replacing(ours_file) as results_file:
+        notes_file.write_text("".join(f"{json.dumps(note)}\n" for note in both.notes), encoding="utf-8")
+        util.write_json(results_file, results, Results.api_version, compact=True)
     return ours_file
 
 

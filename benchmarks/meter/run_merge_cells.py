@@ -194,6 +194,6 @@ def _with_lines_of_versions(noted: Iterable[tuple[Note, Note | None]]) -> list[N
 
 
 def _cell(note: Note) -> Cell | None:
-    return (
-        Cell(note["benchmark"], tuple(note["params"])) if "benchmark" in note and "params" in note else None
-    )
+    if "benchmark" in note and "params" in note:
+        return Cell(note["benchmark"], tuple(note["params"]))
+    return None

@@ -22,7 +22,9 @@ class Interruptions:
         return 128 + (self.signal or signal.SIGINT)
 
     def __enter__(self):
-        self._before = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+        # nohup, for one, starts a program with SIGHUP ignored.
+        heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._on_signal) for number in heeded}
         return self
 
     def __exit__(self, *_):

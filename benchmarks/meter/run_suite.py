@@ -67,7 +67,10 @@ def load_configuration(path: str | None) -> Config:
     if path:
         os.chdir(Path(path).resolve().parent)
         path = Path(path).name
-    conf = Config.load(path)
+    try:
+        conf = Config.load(path)
+    except ValueError as error:
+        raise util.UserError(f"{path or 'asv.conf.json'} is not valid JSON: {error}") from error
     # The records of the cells are kept by this plugin; a configuration that lacks it gets it for the run.
     for plugin in dict.fromkeys([*conf.plugins, _RECORDS]):
         plugin_manager.import_plugin(plugin)

@@ -338,6 +338,7 @@ def test_second_run_beside_the_first_is_refused(project):
         (["HEAD..HEAD"], "there is no commit in HEAD..HEAD"),
         (["--bench", "nonsense"], "no benchmark is called like nonsense"),
         (["--config", "nonsense.json"], "nonsense.json not found"),
+        (["--bench", "("], "'(' is no regular expression"),
         (["--bare"], "--bare needs --commit"),
         (["--bare", "--commit", "abc"], "give all 40 digits"),
         (["--merge", "nonsense"], "nonsense holds no results"),

@@ -1,5 +1,6 @@
 """The parts of the runner that need no processes."""
 
+import signal
 from collections import Counter
 
 import pytest
@@ -11,6 +12,7 @@ from benchmarks.meter.run_estimate import Estimate
 from benchmarks.meter.run_plan import Cell, Record, Step, plan
 from benchmarks.meter.run_progress import Bar, Lines, State, duration
 from benchmarks.meter.run_session import error_line
+from benchmarks.meter.run_signals import Interruptions
 
 
 class Suite(dict):
@@ -148,3 +150,30 @@ def test_terminal_has_a_line_for_each_cell_and_a_bar_that_names_the_current_one(
     assert "a('[x]') 3 ms" in printed
     for part in ("3/12", "5 s left", "2 n/a, 1 failed"):
         assert part in printed
+
+
+def test_signal_waits_while_it_is_held_back():
+    with Interruptions() as interruptions:
+        reached = []
+
+        def interrupted():
+            with interruptions.held_back:
+                signal.raise_signal(signal.SIGTERM)
+                reached.append("the end")
+
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+        assert reached
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert interruptions.exit_code == 130
+
+
+def test_signal_that_the_caller_ignores_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interruptions() as interruptions:
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert interruptions.signal is None
