@@ -157,7 +157,7 @@ def _section(table: _Table, seqlen: str) -> list[Element]:
     models = table.values(0)
     rows = [length_row(int(seqlen), columns=1 + len(models) * len(table.headers))]
     for component in table.values(1):
-        chosen = {**table.sheet, "component": component}
+        chosen = {**table.sheet, "component": component, "model": models}
         href = graph_link(COMPONENT_TIME, chosen=chosen, setting=table.setting, x_axis="seqlen", log_y=True)
         cells = [cell for model in models for cell in _component_cells(table, (model, component, seqlen))]
         rows.append(element("tr", component_name(text_of(component), href=href), *cells))

@@ -192,7 +192,10 @@ def test_each_cell_of_table1_leads_to_its_history(project, page):
     addresses = [link.get("href") for link in page().iter("a")]
     time = "#components.ComponentCost.track_device_time?machine=box&"
     assert f"{time}p-batch=8&p-model=%27mamba2-130m%27&p-component=%27ssm%27&p-seqlen=64" in addresses
-    assert f"{time}p-batch=8&p-component=%27ssm%27&x-axis=seqlen&y-axis-scale=log" in addresses
+    assert (
+        f"{time}p-batch=8&p-component=%27ssm%27&p-model=%27mamba-130m%27&p-model=%27mamba2-130m%27&x-axis=seqlen&y-axis-scale=log"
+        in addresses
+    )
     cells = len(MODELS) * len(COMPONENTS) * len(LENGTHS)
     assert len(addresses) == 2 * cells + len(COMPONENTS) * len(LENGTHS)
 

@@ -53,8 +53,9 @@ class Run:
         found = {}
         for name in self.results.get_result_keys(self.definitions):
             grid = self.results.get_result_params(name)
-            values = self.results.get_result_value(name, grid)
-            found[name] = dict(zip(itertools.product(*grid), values, strict=True))
+            if len(grid) == len(self.definitions[name]["params"]):
+                values = self.results.get_result_value(name, grid)
+                found[name] = dict(zip(itertools.product(*grid), values, strict=True))
         return found
 
     @cached_property
@@ -112,6 +113,15 @@ class History:
             if any(map(_is_measured, values)):
                 return run
         return None
+
+    def measured(self, benchmark: str) -> set[Combination]:
+        """Every combination of a benchmark that some run measured."""
+        return {
+            combination
+            for run in self.runs
+            for combination, value in run.values.get(benchmark, {}).items()
+            if _is_measured(value)
+        }
 
     def axes(self, benchmark: str) -> dict[str, list[str]]:
         """The parameters of a benchmark with their values, as asv writes them; empty if it is unknown."""

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from asv.publishing import OutputPublisher
 
-from benchmarks.meter.site.graph_page import repair_graph_page
+from benchmarks.meter.site.newest import newest_results
 from benchmarks.meter.site.offline import carry_assets
+from benchmarks.meter.site.repairs import repair_pages
 
 
 class OfflineSite(OutputPublisher):
-    """Carries the scripts that asv's page loads from elsewhere, and repairs its graph page."""
+    """Carries the scripts that asv's page loads from elsewhere, and repairs asv's pages."""
 
     name = "offline"
     button_label = "Offline"
@@ -20,7 +21,9 @@ class OfflineSite(OutputPublisher):
     order = 10  # after the publishers that add pages, so that what those load is checked as well
 
     @classmethod
-    def publish(cls, conf, *_results):
+    def publish(cls, conf, repo, benchmarks, graphs, revisions):
         """Change the site that asv has written to `conf.html_dir`."""
-        carry_assets(Path(conf.html_dir))
-        repair_graph_page(Path(conf.html_dir))
+        del graphs
+        html_dir = Path(conf.html_dir)
+        carry_assets(html_dir)
+        repair_pages(html_dir, benchmarks, newest_results(conf, repo, benchmarks, revisions))

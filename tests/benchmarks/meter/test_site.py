@@ -6,6 +6,7 @@ import re
 import shutil
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import asv
 import pytest
@@ -13,15 +14,16 @@ from asv.util import UserError
 
 from benchmarks.meter.site.cells import significant
 from benchmarks.meter.site.edits import Edit, after, before, edit_page
-from benchmarks.meter.site.graph_page import repair_graph_page
 from benchmarks.meter.site.links import graph_link
 from benchmarks.meter.site.markup import element, html_text
 from benchmarks.meter.site.offline import ASSETS, CARRIED, OTHER_BUILDS, carry_assets, remote_resources
+from benchmarks.meter.site.repairs import first_view, repair_pages
 from tests.benchmarks.meter.browser import visit
 from tests.benchmarks.meter.site_project import SITE, Project, definition
 
 STOCK = Path(asv.__file__).parent / "www"
 BENCHMARK = "scan.Scan.cudatime_forward"
+MIXED = "mixed.Mixed.cudatime_forward"
 LENGTHS = [64, 512, 16384]
 SLOW_FROM = 3
 
@@ -97,7 +99,7 @@ def test_a_page_with_another_script_is_refused(stock):
 def test_another_graph_page_is_refused(stock):
     edit_page(stock / "graphdisplay.js", Edit("if (min < unit_list[i+1][2]) {", "if (false) {"))
     with pytest.raises(UserError, match=r"graphdisplay\.js has 0 times"):
-        repair_graph_page(stock)
+        repair_pages(stock, {}, [])
 
 
 def test_a_page_is_edited_wholly_or_not_at_all(tmp_path):
@@ -113,13 +115,13 @@ def test_a_page_is_edited_wholly_or_not_at_all(tmp_path):
 def test_links_say_what_the_graph_shows():
     link = graph_link(
         BENCHMARK,
-        chosen={"model": "'a & b'", "seqlen": "64"},
+        chosen={"model": ["'a & b'", "'c'"], "seqlen": "64"},
         setting={"machine": "box", "gpu": None},
         x_axis="seqlen",
         log_y=True,
     )
     assert link == (
-        "#scan.Scan.cudatime_forward?machine=box&gpu=%5Bnone%5D&p-model=%27a%20%26%20b%27&p-seqlen=64"
+        "#scan.Scan.cudatime_forward?machine=box&gpu=%5Bnone%5D&p-model=%27a%20%26%20b%27&p-model=%27c%27&p-seqlen=64"
         "&x-axis=seqlen&y-axis-scale=log"
     )
 
@@ -153,15 +155,18 @@ def site(tmp_path_factory):
     (project.path / "extra.py").write_text(EXTRA_PAGE, encoding="utf-8")
     for _ in range(6):
         project.commit()
-    project.define(definition(BENCHMARK, {"model": ["small", "large"], "seqlen": LENGTHS}))
+    project.define(
+        definition(BENCHMARK, {"model": ["small", "large"], "seqlen": LENGTHS}),
+        definition(MIXED, {"model": ["cut", "whole"], "batch": [1, 8]}),
+    )
     for number, commit in enumerate(project.commits):
         cells = {
             (model, length): _samples(number, model, length)
             for model in ("small", "large")
             for length in LENGTHS
         }
-        project.measure(commit, {BENCHMARK: cells}, machine="box")
-        project.measure(commit, {BENCHMARK: cells}, machine="other")
+        project.measure(commit, {BENCHMARK: cells, MIXED: {("whole", 8): [1.0]}}, machine="box")
+        project.measure(commit, {BENCHMARK: cells, MIXED: {("cut", 1): [2.0]}}, machine="other")
     return project.publish()
 
 
@@ -227,7 +232,7 @@ def test_list_sorts_and_shows_values(visited):
     visited.open("index.html#/summarylist")
     rows = visited.page.locator("#summarylist-body tbody tr")
     visited.page.wait_for_url("**sort=0&dir=asc")  # asv sorts by name first
-    assert rows.count() == 2 * len(LENGTHS)
+    assert rows.count() == 2 * len(LENGTHS) + 1  # of the mixed grid, the cell that the machine measured
     heading = visited.page.locator("#summarylist-body th", has_text="Value")
     for direction in ("asc", "desc"):
         heading.click()
@@ -299,6 +304,24 @@ def test_unit_of_a_graph_suits_its_largest_value(visited):
     visited.open("index.html" + link)
     assert len(_curves(visited.page)) == len(LENGTHS)
     assert _unit(visited.page) == "milliseconds"
+
+
+def test_graph_shows_curves_with_points_first(visited):
+    visited.open(f"index.html#{MIXED}")
+    curves = _curves(visited.page)
+    assert len(curves) == 1
+    assert {value for _, value in curves.popitem()[1]} == {1.0}
+
+
+def test_first_view_is_what_was_measured_around_a_cell():
+    params = [["a", "b", "c"], ["1", "2"], ["x"]]
+    cells = {("b", "1", "x"), ("c", "1", "x"), ("a", "2", "x"), ("gone", "1", "x")}
+    unmeasured = SimpleNamespace(measured=lambda _: set())
+    measured = SimpleNamespace(measured=lambda _: cells)
+    assert first_view([unmeasured, measured], BENCHMARK, params) == [[0], [1], [0]]
+    cells.remove(("a", "2", "x"))
+    assert first_view([unmeasured, measured], BENCHMARK, params) == [[1, 2], [0], [0]]
+    assert first_view([unmeasured], BENCHMARK, params) == [[0, 1, 2], [0, 1], [0]]
 
 
 def _over_lengths(model):
