@@ -55,7 +55,14 @@ class Estimate:
             return self.seconds(step) or 0.0
         return self._of_benchmark[step.cell.benchmark].longest
 
-    def total(self, steps: Iterable[Step]) -> float | None:
-        """How long the steps will take together; None while there is nothing to go by."""
+    def total(self, steps: Iterable[Step]) -> tuple[float | None, bool]:
+        """How long the steps will take together, None while there is nothing to go by.
+
+        And True if that is a guess: nothing was seen yet of the benchmark of one of them.
+        """
+        steps = list(steps)
         each = [self.seconds(step) for step in steps]
-        return None if None in each else sum(each)
+        guess = any(
+            step.cell not in self._known and step.cell.benchmark not in self._of_benchmark for step in steps
+        )
+        return None if None in each else sum(each), guess

@@ -196,8 +196,10 @@ class Run:
         return f"{job.commit[:8]} {step.cell} {value}, {seconds:.1f} s{of_rounds}{printed}"
 
     def _left(self) -> str:
-        seconds = self._estimate.total(chain.from_iterable(job.steps for job in self._jobs))
-        return "time left unknown" if seconds is None else f"{duration(seconds)} left"
+        seconds, guess = self._estimate.total(chain.from_iterable(job.steps for job in self._jobs))
+        if seconds is None:
+            return "time left unknown"
+        return f"{'maybe ' if guess else ''}{duration(seconds)} left"
 
 
 def _is_worth_a_round(job: _Job, step: Step) -> bool:

@@ -65,13 +65,14 @@ def test_estimate_takes_the_cell_then_its_benchmark_then_all():
     estimate = Estimate({Cell("a", ("1",)): 6.0})
     assert estimate.seconds(step("a", "1", rounds=2)) == 3.0
     assert estimate.seconds(step("a", "2")) is None
-    assert estimate.total([step("a", "1"), step("a", "2")]) is None
+    assert estimate.total([step("a", "1"), step("a", "2")]) == (None, True)
     estimate.learn(step("b", "1"), 1.0)
     estimate.learn(step("b", "2"), 3.0)
     assert estimate.seconds(step("a", "2")) == 2.0
+    assert estimate.total([step("a", "2"), step("b", "3")]) == (4.0, True)
     estimate.learn(step("a", "3"), 5.0)
     assert estimate.seconds(step("a", "2")) == 5.0
-    assert estimate.total([step("a", "1"), step("a", "2"), step("b", "3")]) == 6.0 + 5.0 + 2.0
+    assert estimate.total([step("a", "1"), step("a", "2"), step("b", "3")]) == (6.0 + 5.0 + 2.0, False)
 
 
 def test_careful_estimate_is_the_longest():
