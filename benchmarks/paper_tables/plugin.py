@@ -1,12 +1,16 @@
 """The asv plugin that adds the page "Paper tables": Tables 1 and 2 of the paper from the newest results.
 
 Listed in asv.conf.json as `.benchmarks.paper_tables.plugin`; importing it registers the publisher. Every asv
-command imports its plugins, so what only publishing needs is imported when it publishes.
+command imports its plugins, so perfmamba is imported only to publish.
 """
 
 from pathlib import Path
 
 from asv.publishing import OutputPublisher
+from asv.util import UserError
+
+from benchmarks.meter.site.newest import newest_results
+from benchmarks.meter.site.pages import Page, add_page
 
 
 class PaperTables(OutputPublisher):
@@ -19,11 +23,16 @@ class PaperTables(OutputPublisher):
 
     @classmethod
     def publish(cls, conf, repo, benchmarks, graphs, revisions):
-        """Add the page to the site that asv has written to `conf.html_dir`."""
-        from benchmarks.meter.site.newest import newest_results
-        from benchmarks.meter.site.pages import Page, add_page
-        from benchmarks.paper_tables.content import tables_page
+        """Add the page to the site that asv has written to `conf.html_dir`.
 
+        Raises:
+            UserError: this Python lacks what perfmamba needs, or asv's index.html has changed.
+        """
+        try:
+            from benchmarks.paper_tables.content import tables_page
+        except ImportError as error:
+            message = f"the page of the paper's tables needs perfmamba ({error}): pip install -e '.[bench]'"
+            raise UserError(message) from error
         del graphs
         histories = newest_results(conf, repo, benchmarks, revisions)
         page = Page(cls.name, cls.button_label, "Tables 1 and 2 of the paper", tables_page(histories))

@@ -1,18 +1,22 @@
 """The page "Paper tables", from real result files; at the end, in Chromium."""
 
+import subprocess
+import sys
 from statistics import median
 
 import pytest
 from asv.benchmarks import Benchmarks
 from asv.config import Config
 from asv.repo import get_repo
+from asv.util import UserError
 
 from benchmarks.meter.site.newest import newest_results
 from benchmarks.paper_tables import suites
 from benchmarks.paper_tables.content import tables_page
+from benchmarks.paper_tables.plugin import PaperTables
 from benchmarks.paper_tables.published import printed_table2
 from tests.benchmarks.meter.browser import visit
-from tests.benchmarks.meter.site_project import FAILED, Project, definition
+from tests.benchmarks.meter.site_project import FAILED, PAPER_TABLES, ROOT, SITE, Project, definition
 
 MODELS = ["mamba-130m", "mamba2-130m"]
 COMPONENTS = ["norm", "in_proj", "conv", "ssm", "out_proj", "other"]
@@ -275,6 +279,25 @@ def test_every_machine_has_its_tables(project, page):
     assert project.commits[0][:8] in above[0]
     assert "NVIDIA A100" in above[1]
     assert project.commits[1][:8] in above[1]
+
+
+def test_plugins_import_neither_torch_nor_the_package():
+    plugins = ", ".join(name.removeprefix(".") for name in (SITE, PAPER_TABLES))
+    heavy = "{'torch', 'transformers', 'perfmamba'}"
+    command = f"import sys, {plugins}; print({heavy} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "set()\n"
+
+
+def test_without_the_packages_dependencies_publishing_says_what_to_install(monkeypatch):
+    monkeypatch.delitem(sys.modules, "benchmarks.paper_tables.content")
+    monkeypatch.setitem(sys.modules, "perfmamba.report.paper", None)
+    for name in ("published", "table1", "table2"):
+        monkeypatch.delitem(sys.modules, f"benchmarks.paper_tables.{name}")
+    with pytest.raises(UserError, match=r"needs perfmamba \(.*perfmamba\.report\.paper.*pip install"):
+        PaperTables.publish(None, None, None, None, None)
 
 
 @pytest.fixture(scope="module")
