@@ -168,7 +168,7 @@ def _pair_element(sheet: _Sheet, pair: _Pair, seqlen: str, ratio: str) -> Elemen
 
 
 def _pair(sheet: _Sheet, seqlen: str, ratio: str) -> _Pair:
-    """The recorded pair of a cell, or the quotient of the two stored medians."""
+    """The recorded pair of a cell, or the quotient of the two medians of one run."""
     history, benchmark = sheet.history, sheet.metric.benchmark
     parameters = {**sheet.parameters, "seqlen": seqlen, "ratio": ratio}
     cell = history.cell(benchmark, **parameters)
@@ -177,7 +177,15 @@ def _pair(sheet: _Sheet, seqlen: str, ratio: str) -> _Pair:
     combination = tuple(parameters[name] for name in history.axes(benchmark))
     if pair := cell.run.notes.get(("pair", benchmark, combination)):
         return _Pair(cell, pair["ratio"], pair["low"], pair["high"], pair["verdict"] == NO_DIFFERENCE)
-    ratios = history.axes(benchmark)["ratio"]
-    baseline = [other for other in ratios if float(other) == 0]
-    dense = history.cell(benchmark, **{**parameters, "ratio": baseline[0]}) if baseline else None
-    return _Pair(cell, cell.value / dense.value if dense and dense.value else None)
+    dense = _dense(sheet, parameters)
+    of_one_run = dense is not None and dense.value and dense.run.commit == cell.run.commit
+    return _Pair(cell, cell.value / dense.value if of_one_run else None)
+
+
+def _dense(sheet: _Sheet, parameters: Mapping[str, str]) -> Cell | None:
+    """The result of the dense model that a cell is compared with."""
+    history, benchmark = sheet.history, sheet.metric.benchmark
+    for ratio in history.axes(benchmark)["ratio"]:
+        if float(ratio) == 0:
+            return history.cell(benchmark, **{**parameters, "ratio": ratio})
+    return None

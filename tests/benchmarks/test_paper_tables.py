@@ -270,6 +270,15 @@ def test_table2_needs_the_dense_model(project, page):
     assert speed[1] == ["64", "-", "-"]
 
 
+def test_table2_divides_nothing_of_different_commits(project, page):
+    dense = {cell: value for cell, value in paired_results()[suites.PAIRED_TIME].items() if cell[3] == 0}
+    pruned = {cell: value for cell, value in paired_results()[suites.PAIRED_TIME].items() if cell[3] > 0}
+    project.measure(project.commits[0], {suites.PAIRED_TIME: dense})
+    project.measure(project.commits[1], {suites.PAIRED_TIME: pruned})
+    (speed,) = tables(page()).values()
+    assert speed[1] == ["64", "-", "-"]
+
+
 def test_every_machine_has_its_tables(project, page):
     project.measure(project.commits[0], component_results(), machine="a")
     project.measure(project.commits[1], component_results(), machine="b", fields={"gpu": "NVIDIA A100"})
