@@ -98,7 +98,8 @@ def _summarise(report: Report, *, again: bool) -> None:
     if report.left and again:
         print(f"{report.left} are left: they keep what was stored of them before, if anything")
     elif report.left:
-        print(f"{report.left} are left: the same command goes on with them")
+        when = " at the time limit" if report.out_of_time else ""
+        print(f"{report.left} are left{when}: the same command goes on with them")
 
 
 @contextmanager

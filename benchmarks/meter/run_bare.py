@@ -40,8 +40,10 @@ class GivenCommit(NoRepository):
         self.commit = commit
         self._date = date or datetime.now(UTC)
 
-    def get_date(self, hash) -> int:  # noqa: A002, ARG002 -- asv's interface
+    def get_date(self, commit) -> int:
         """The date of the one commit, in milliseconds since 1970."""
+        if commit != self.commit:
+            raise NoSuchNameError(commit)
         return int(self._date.timestamp()) * 1000
 
     def get_hash_from_name(self, name) -> str:
@@ -72,7 +74,8 @@ class BareEnvironment(Environment):
         missing = [folder for folder in folders if not folder.is_dir()]
         if missing:
             raise util.UserError(f"bare_path in asv.conf.json: there is no folder {missing[0]}")
-        self._import_path = os.pathsep.join(map(str, folders))
+        inherited = filter(None, [os.environ.get("PYTHONPATH")])
+        self._import_path = os.pathsep.join([*map(str, folders), *inherited])
 
     @property
     def name(self) -> str:
@@ -82,7 +85,7 @@ class BareEnvironment(Environment):
     def create(self) -> None:
         """There is nothing to create."""
 
-    def install_project(self, conf, repo, commit_hash) -> None:  # noqa: ARG002 -- asv's interface
+    def install_project(self, _conf, _repo, commit_hash) -> None:
         """The checkout is the installed commit."""
         self._set_commit_hash(commit_hash)
 

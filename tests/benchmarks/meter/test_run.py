@@ -297,7 +297,7 @@ def test_run_can_be_interrupted_while_the_suites_are_imported(project):
 def test_time_limit_starts_no_cell_that_would_not_be_done(project):
     printed = project.run("HEAD", "--bench", "Grid", "--time-limit", "0", code=3)
     assert "0 of 6 cells are done" in printed
-    assert "6 are left: the same command goes on with them" in printed
+    assert "6 are left at the time limit: the same command goes on with them" in printed
     assert not project.calls()
 
 
