@@ -1,6 +1,7 @@
 """Table 1 of the paper from the newest results: what each component of a prefill costs, by length and model.
 
-In: the histories of a site. Out: the elements of its page, for each machine one table.
+In: the histories of a site. Out: the elements of its page: for each machine a table of each batch size and
+backend that was measured.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,8 @@ from perfmamba.profiling.counts.layers import Count
 
 _COUNTED = ("GFLOP", "I/O GB/s")
 _HEADERS = ("time ms", "share %", "allocated MB")
+_COUNTING = "GFLOP: counted from shapes. I/O: the least traffic, counted as well, over the measured time."
+
 Key = tuple[str, str, str]
 """(model, component, seqlen), each as asv writes it."""
 
@@ -111,7 +114,8 @@ def _figure(table: _Table) -> list[Element]:
     groups = (1, *(len(table.headers) for _ in table.values(0)))
     caption = ", ".join(filter(None, ["One prefill under the profiler", sheet_text(table.sheet)]))
     cells = [cell for costs in table.costs.values() for cell in costs.cells.values()]
-    return [scrolling_table(caption, head, rows, groups=groups), *legend(cells, table.newest)]
+    explained = [element("p", _COUNTING, class_="legend")] if table.headers != _HEADERS else []
+    return [scrolling_table(caption, head, rows, groups=groups), *explained, *legend(cells, table.newest)]
 
 
 def _costs_of(history: History, sheet: Mapping[str, str]) -> dict[Key, _Costs]:

@@ -62,6 +62,7 @@ class _Pair:
         cell: the pruned model's newest result; None if there is none.
         ratio: pruned / dense; None without both.
         low, high: the ratio's interval; None where the pair was not recorded.
+        confidence: of the interval.
         undecided: the interval holds no difference that matters.
     """
 
@@ -69,6 +70,7 @@ class _Pair:
     ratio: float | None
     low: float | None = None
     high: float | None = None
+    confidence: float | None = None
     undecided: bool = False
 
 
@@ -130,6 +132,9 @@ def _figure(sheet: _Sheet) -> list[Element]:
     pairs = [pair for row in measured.values() for pair in row.values()]
     made = [scrolling_table(f"{sheet.metric.caption}: {sheet_text(sheet.parameters)}", [head], rows)]
     made += legend([pair.cell for pair in pairs], sheet.newest)
+    for confidence in sorted({pair.confidence for pair in pairs if pair.confidence}):
+        text = f"Below a number: its interval, {confidence:.0%} confidence, from pairs measured in turn."
+        made.append(element("p", text, class_="legend"))
     if any(pair.undecided for pair in pairs):
         made.append(element("p", f"≈ {NO_DIFFERENCE}.", class_="legend"))
     return made
@@ -176,7 +181,8 @@ def _pair(sheet: _Sheet, seqlen: str, ratio: str) -> _Pair:
         return _Pair(cell, None)
     combination = tuple(parameters[name] for name in history.axes(benchmark))
     if pair := cell.run.notes.get(("pair", benchmark, combination)):
-        return _Pair(cell, pair["ratio"], pair["low"], pair["high"], pair["verdict"] == NO_DIFFERENCE)
+        bounds = (pair["low"], pair["high"], pair["confidence"])
+        return _Pair(cell, pair["ratio"], *bounds, undecided=pair["verdict"] == NO_DIFFERENCE)
     dense = _dense(sheet, parameters)
     of_one_run = dense is not None and dense.value and dense.run.commit == cell.run.commit
     return _Pair(cell, cell.value / dense.value if of_one_run else None)
