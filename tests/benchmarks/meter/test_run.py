@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from asv import util
 
 ROOT = Path(__file__).parents[3]
 RUN = [sys.executable, "-m", "benchmarks.meter.run"]
@@ -202,7 +203,7 @@ def project(tmp_path):
 
 def values(stored, name):
     """The result column of a benchmark, with NaN as "n/a" to compare it."""
-    return ["n/a" if value != value else value for value in stored[f"cells.{name}"]["result"]]  # noqa: PLR0124
+    return ["n/a" if util.is_nan(value) else value for value in stored[f"cells.{name}"]["result"]]
 
 
 def test_files_are_those_of_asv_run(project):
@@ -299,6 +300,16 @@ def test_time_limit_starts_no_cell_that_would_not_be_done(project):
     assert "0 of 6 cells are done" in printed
     assert "6 are left at the time limit: the same command goes on with them" in printed
     assert not project.calls()
+    project.run("HEAD", "--bench", "Grid", code=2)
+    (notes,) = project.path.glob("results/*/*.notes.jsonl")
+    lines = [json.loads(line) for line in notes.read_text().splitlines()]
+    an_hour_for_2b = [
+        {**line, "seconds": 3600} if line.get("params") == ["2", "'b'"] else line for line in lines
+    ]
+    notes.write_text("".join(f"{json.dumps(line)}\n" for line in an_hour_for_2b))
+    project.calls()
+    project.run("HEAD", "--bench", "Grid", "--again", "--time-limit", "30", code=3)
+    assert set(project.calls()) == {"1a", "1b", "1c", "2a"}
 
 
 def test_death_of_the_server_fails_the_cell_in_flight_alone(project):
