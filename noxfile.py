@@ -36,7 +36,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """The tests; arguments after -- go to pytest."""
-    _install(session, "--editable", ".[bench]", "--group", "tests")
+    _install(session, "--editable", ".[bench,nvml]", "--group", "tests")
     session.run("pytest", *session.posargs)
 
 
@@ -90,7 +90,7 @@ def bench_parse(session: nox.Session) -> None:
 @nox.session(default=False)
 def site(session: nox.Session) -> None:
     """Write the site from the results at hand."""
-    _install(session, "asv")
+    _install(session, "--editable", ".[bench]")
     _publish(session)
 
 
