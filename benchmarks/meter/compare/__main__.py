@@ -16,23 +16,15 @@ from typing import Any
 
 from asv.config import Config
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from benchmarks.meter.compare import report
 from benchmarks.meter.compare.builds import UNCOMMITTED, Build, RevisionError, build, merge_base, resolve
 from benchmarks.meter.compare.duel import Cell, Comparison
+from benchmarks.meter.compare.progress import ProgressBar
 from benchmarks.meter.compare.servers import Benchmark, CellError
 
 MIN_EFFECT = 0.02
-BUDGET_S = 2.0
+BUDGET_S = 1.5
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -133,32 +125,12 @@ def _cells_of(benchmark: Benchmark) -> list[Cell]:
 
 def _run(comparison: Comparison, patterns: list[str] | None, console: Console) -> bool:
     """Run the comparison under a progress bar; whether Ctrl-C ended it."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+    with ProgressBar(console) as progress:
         try:
-            comparison.run(partial(_chosen, patterns=patterns), _Bar(bar))
+            comparison.run(partial(_chosen, patterns=patterns), progress)
         except KeyboardInterrupt:
             return True
     return False
-
-
-class _Bar:
-    """A `duel.Progress` on a terminal."""
-
-    def __init__(self, bar: Progress):
-        self._bar = bar
-        self._task = bar.add_task("starting", total=0)
-        self._total = 0
-
-    def expect(self, count: int) -> None:
-        self._total += count
-        self._bar.update(self._task, total=self._total)
-
-    def start(self, name: str) -> None:
-        self._bar.update(self._task, description=escape(name))
-
-    def finish(self) -> None:
-        self._bar.advance(self._task)
 
 
 def _write(path: Path, base: Build, head: Build, cells: list[dict[str, Any]]) -> None:

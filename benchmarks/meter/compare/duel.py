@@ -24,7 +24,7 @@ from benchmarks.meter.compare.builds import Build
 from benchmarks.meter.compare.servers import Benchmark, CellError, Sampler, Worker, workers
 from benchmarks.meter.statistics import NO_DIFFERENCE, Ratio, ratio_interval, verdict
 
-MIN_TURNS = 10
+MIN_TURNS = 8
 MAX_TURNS = 60
 BLOCK_S = 0.02
 """How long a block of samples lasts at least, if one sample is shorter: long against waking a process up."""
@@ -101,6 +101,13 @@ class Result:
         """HEAD over base, with its interval."""
         return ratio_interval(self.base, self.head, blocks=self.blocks, confidence=confidence)
 
+    def is_settled(self, min_effect: float) -> bool:
+        """Whether the ratio is known to be too close to 1 for more rounds to matter, or cannot be known."""
+        if self.outcome != "measured":
+            return True
+        ratio = self.ratio()
+        return 1 / (1 + min_effect) < ratio.low and ratio.high < 1 + min_effect
+
     def stands_out(self, min_effect: float) -> bool:
         """Whether the first stage saw enough to measure again: too much rather than too little."""
         return self.outcome == "measured" and self._says(SCREENING_CONFIDENCE, min_effect) != NO_DIFFERENCE
@@ -153,6 +160,8 @@ class Comparison:
                     cells = choose({**pair[0].benchmarks, **pair[1].benchmarks}.values())
                     progress.expect(SCREENING_ROUNDS * len(cells))
                 for cell in self._announced(cells, progress):
+                    if cell in self.results and self.results[cell].is_settled(self._min_effect):
+                        continue
                     result = self._measure(cell, pair, number, self._budget_s)
                     self.results[cell] = _joined(self.results.get(cell), result)
         doubtful = [cell for cell in cells if self.results[cell].stands_out(self._min_effect / 2)]
