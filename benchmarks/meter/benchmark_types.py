@@ -75,11 +75,11 @@ class DeviceMemory(MeasuredBenchmark):
     quantity = "bytes"
 
     def take(self, *params: Any) -> Sequence[float]:
-        probe, on_gpu = peak_probe(), device() == "cuda"
+        on_gpu = device() == "cuda"
         peaks: list[Peak] = []
 
         def instrument(calls: Sequence[Call]) -> list[float]:
-            seen = [probe(call) for call in calls]
+            seen = [self._probe(call) for call in calls]
             peaks.extend(seen)
             return [float(peak.total if on_gpu else peak.growth) for peak in seen]
 
@@ -88,3 +88,7 @@ class DeviceMemory(MeasuredBenchmark):
         last = {"total_bytes": peaks[-1].total, "growth_bytes": peaks[-1].growth}
         self.note("cell", **facts(name, len(samples), Throttle(0)), **last)
         return list(samples)
+
+    def _run_setups(self) -> None:
+        self._probe = peak_probe()
+        super()._run_setups()

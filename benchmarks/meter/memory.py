@@ -20,6 +20,13 @@ _CLEAR_REFS = Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"
 """See the kernel's Documentation/filesystems/proc.rst."""
 
+# glibc's malloc.h
+_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES = -3, 128 * 1024
+_MMAP_MAX, _MAPPED_BLOCKS = -4, 65536
+
+_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+"""Returns freed memory to the system; glibc has it."""
+
 
 class UnavailableError(Exception):
     """This machine cannot measure what was asked; the text says why."""
@@ -39,8 +46,15 @@ class Peak:
 
 
 def peak_probe() -> Callable[[Call], Peak]:
-    """What measures the peak of a call where torch would compute."""
-    return resident_peak if device() == "cpu" else allocated_peak
+    """What measures the peak of a call where torch would compute.
+
+    To be asked before anything large is allocated: on a processor, it has large blocks allocated in a way
+    that gives them back when they are freed.
+    """
+    if device() == "cuda":
+        return allocated_peak
+    _map_large_blocks()
+    return resident_peak
 
 
 def allocated_peak(call: Call) -> Peak:
@@ -57,12 +71,13 @@ def allocated_peak(call: Call) -> Peak:
 
 
 def resident_peak(call: Call) -> Peak:
-    """The peak of the process's resident memory; memory freed before the call is given back first.
+    """The peak of the process's resident memory; get it from `peak_probe`.
 
     Raises:
         UnavailableError: where the kernel cannot count a peak anew (Linux can, if built to).
     """
-    _give_back()
+    if _trim:
+        _trim(0)
     _reset_peak()
     before = _status_bytes("VmRSS")
     call()
@@ -86,11 +101,16 @@ def release() -> None:
         torch.cuda.empty_cache()
 
 
-def _give_back() -> None:
-    """Return freed memory to the system, where the C library can: glibc keeps some."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim:
-        trim(0)
+def _map_large_blocks() -> None:
+    """Have glibc map each large block by itself, so that the system has it back as soon as it is freed.
+
+    By default it takes blocks of up to 32 MiB from its heaps once one of that size was freed, and a heap
+    other than the first (a thread's, or the one it goes on with after it ran out of memory) is not trimmed.
+    """
+    if _trim:
+        library = ctypes.CDLL(None)
+        library.mallopt(_MMAP_MAX, _MAPPED_BLOCKS)
+        library.mallopt(_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
 
 
 def _reset_peak() -> None:

@@ -99,23 +99,26 @@ class Paired(MeasuredBenchmark):
         watch = ThrottleWatch()
         how: dict[str, str]
         if self.measure == "memory":
-            instrument, plan, how = (
-                _growth_instrument(),
-                self.plan(warmups=1, batch=6),
-                {"clock": "peak memory"},
-            )
+            plan, how = self.plan(warmups=1, batch=6), {"clock": "peak memory"}
+            instrument: Instrument = self._growths
         else:
             used = clock(self.attribute("l2", "cold"), watch.look)
-            instrument, plan, how = (
-                used.seconds,
-                self.plan(batch=used.batch),
-                {"clock": used.name, "l2": used.l2},
-            )
+            plan, how = self.plan(batch=used.batch), {"clock": used.name, "l2": used.l2}
+            instrument = used.seconds
         measured = measure_variants(instrument, calls, self._baseline, _for_each(calls, plan), self.target())
         return {
             value: replace(outcome, facts=facts(iterations=len(outcome.samples), throttle=watch.seen, **how))
             for value, outcome in measured.items()
         }
+
+    def _run_setups(self) -> None:
+        if self.measure == "memory":
+            self._probe = peak_probe()
+        super()._run_setups()
+
+    def _growths(self, calls: Sequence[Call]) -> list[float]:
+        """By how many bytes memory grows at the peak of each call."""
+        return [float(self._probe(call).growth) for call in calls]
 
     def _note_pair(self, ratio: Ratio) -> None:
         self.note(
@@ -147,12 +150,6 @@ class Paired(MeasuredBenchmark):
         else:
             return
         raise ValueError(message)
-
-
-def _growth_instrument() -> Instrument:
-    """Measures by how many bytes memory grows at the peak of each call."""
-    probe = peak_probe()
-    return lambda calls: [float(probe(call).growth) for call in calls]
 
 
 def _without(values: Sequence[Any], position: int) -> list[Any]:

@@ -13,6 +13,7 @@ from asv_runner.benchmarks.mark import SkipNotImplemented
 
 from benchmarks.meter import benchmark_types, cell, nvml_types
 from benchmarks.meter.benchmark_types import CudaTime, DeviceMemory, cuda_only, register
+from benchmarks.meter.memory import peak_probe
 from benchmarks.meter.notes import NOTES_VARIABLE
 from benchmarks.meter.nvml import Throttle
 from benchmarks.meter.nvml_errors import DriverNotLoadedError
@@ -29,6 +30,7 @@ QUICK = {"repeat": 1, "number": 1, "warmup_time": 0.0, "rounds": 1}
 def alone(monkeypatch):
     """On the processor, with no notes and no store of whoever runs the tests."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    peak_probe()  # before a test allocates, as its docstring asks
     monkeypatch.delenv(NOTES_VARIABLE, raising=False)
     monkeypatch.delenv(STORE_VARIABLE, raising=False)
 

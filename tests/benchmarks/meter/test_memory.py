@@ -1,8 +1,10 @@
 """Peaks of memory; the allocator of CUDA is asked by test_on_device.py."""
 
 import mmap
+import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,19 +20,22 @@ from benchmarks.meter.memory import (
     resident_peak,
 )
 
+ROOT = Path(__file__).parents[3]
 MIB = 2**20
 SLACK = MIB
 """What the C library and the interpreter may take beside a tensor, and what the kernel has not summed up."""
 
 
 @pytest.fixture
-def resident():
-    """`resident_peak`, after a first call, which also loads code."""
+def resident(monkeypatch):
+    """The probe of a processor, after a first call, which also loads code."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    probe = peak_probe()
     try:
-        resident_peak(lambda: torch.ones(MIB, dtype=torch.int8))
+        probe(lambda: torch.ones(MIB, dtype=torch.int8))
     except UnavailableError as error:
         pytest.skip(str(error))
-    return resident_peak
+    return probe
 
 
 @pytest.mark.parametrize("mebibytes", [8, 33, 200])
@@ -58,6 +63,28 @@ def test_what_is_there_before_is_no_growth(resident):
 
 def test_pages_never_written_take_nothing(resident):
     assert resident(lambda: mmap.mmap(-1, 256 * MIB).close()).growth <= SLACK
+
+
+AFTER_A_BLOCK_THAT_DID_NOT_FIT = """
+from benchmarks.meter.memory import peak_probe
+
+probe, size = peak_probe(), 10 * 2**20
+try:
+    bytearray(10**15)
+except MemoryError:
+    print(*[probe(lambda: b"x" * size).growth for _ in range(6)])
+"""
+
+
+@pytest.mark.usefixtures("resident")
+def test_memory_that_a_heap_would_keep_counts_each_time():
+    """Where malloc fails, glibc goes on with a second heap, which it would not shrink."""
+    script = AFTER_A_BLOCK_THAT_DID_NOT_FIT
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    growths = [int(growth) for growth in done.stdout.split()]
+    assert growths == [pytest.approx(10 * MIB, abs=SLACK)] * 6
 
 
 def test_a_kernel_that_counts_no_peak_is_said_to(monkeypatch, tmp_path):
