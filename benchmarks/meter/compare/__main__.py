@@ -48,9 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
     if interrupted:
         print("interrupted: differences are only called when they are confirmed", file=sys.stderr)
         return 130
-    if any(result.outcome == "failed" for result in results):
-        return 2
-    return 1 if report.worse(results, options.min_effect) else 0
+    if report.worse(results, options.min_effect):
+        return 1
+    return 2 if any(result.outcome == "failed" for result in results) else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,16 +58,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--base", help="compare with this revision (default: the merge base with main)")
     parser.add_argument("--head", default="HEAD", help="the revision in question (default: HEAD)")
     parser.add_argument("--uncommitted", action="store_true", help="compare the working tree as it is")
-    parser.add_argument("--bench", action="append", help="only cells that this regular expression finds")
+    parser.add_argument(
+        "--bench", action="append", type=pattern, help="only cells that this regular expression finds"
+    )
     parser.add_argument(
         "--min-effect",
-        type=_fraction,
+        type=fraction,
         default=MIN_EFFECT,
         help=f"smallest change to call (default: {MIN_EFFECT})",
     )
     parser.add_argument(
         "--budget",
-        type=_seconds,
+        type=seconds,
         default=BUDGET_S,
         help=f"seconds of samples a cell and round (default: {BUDGET_S})",
     )
@@ -76,14 +78,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _fraction(text: str) -> float:
+def pattern(text: str) -> re.Pattern[str]:
+    """A regular expression, for argparse."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from error
+
+
+def fraction(text: str) -> float:
+    """A number from 0 to 1, for argparse."""
     value = float(text)
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"{text} is no fraction from 0 to 1; 0.02 is two percent")
     return value
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """A positive number, for argparse."""
     value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
@@ -103,16 +115,16 @@ def _default_base() -> str:
     return "HEAD~1"
 
 
-def _chosen(benchmarks: Iterable[Benchmark], patterns: list[str] | None) -> list[Cell]:
+def _chosen(benchmarks: Iterable[Benchmark], patterns: list[re.Pattern[str]] | None) -> list[Cell]:
     """The cells that the patterns find; all by default.
 
     Raises:
         CellError: if there is none.
     """
     cells = [cell for benchmark in benchmarks if benchmark["compared"] for cell in _cells_of(benchmark)]
-    chosen = [cell for cell in cells if not patterns or any(re.search(p, cell.name) for p in patterns)]
+    chosen = [cell for cell in cells if not patterns or any(p.search(cell.name) for p in patterns)]
     if not chosen:
-        raise CellError(f"no cell of {len(cells)} matches {' or '.join(patterns or ['anything'])}")
+        raise CellError(f"no cell of {len(cells)} matches {' or '.join(p.pattern for p in patterns or [])}")
     return chosen
 
 
@@ -123,7 +135,7 @@ def _cells_of(benchmark: Benchmark) -> list[Cell]:
     return [Cell(name, params, index, unit) for index, params in enumerate(product(*benchmark["params"]))]
 
 
-def _run(comparison: Comparison, patterns: list[str] | None, console: Console) -> bool:
+def _run(comparison: Comparison, patterns: list[re.Pattern[str]] | None, console: Console) -> bool:
     """Run the comparison under a progress bar; whether Ctrl-C ended it."""
     with ProgressBar(console) as progress:
         try:

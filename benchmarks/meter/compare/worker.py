@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from asv_runner._aux import update_sys_path
+from asv_runner.benchmarks._base import _get_first_attr
 from asv_runner.benchmarks.mark import SkipNotImplemented
 from asv_runner.discovery import disc_benchmarks, get_benchmark_from_name
 
@@ -28,9 +29,7 @@ def main() -> None:
     suites, address, packages = sys.argv[1:]
     _check_origin(Path(packages))
     update_sys_path(suites)
-    benchmarks = {
-        benchmark.name: benchmark for benchmark in disc_benchmarks(suites, ignore_import_errors=True)
-    }
+    benchmarks = {benchmark.name: benchmark for benchmark in disc_benchmarks(suites)}
     with Client(address) as orders, contextlib.suppress(EOFError, KeyboardInterrupt):
         orders.send(os.getpid())
         while True:
@@ -56,6 +55,7 @@ def _check_origin(packages: Path) -> None:
 
 
 def _described(benchmark: Any) -> dict[str, Any]:
+    sources = benchmark._attr_sources  # noqa: SLF001 - asv_runner's own look-up of attributes goes there
     return {
         "name": benchmark.name,
         "type": benchmark.type,
@@ -65,7 +65,7 @@ def _described(benchmark: Any) -> dict[str, Any]:
         "param_names": benchmark.param_names,
         "setup_cache_key": benchmark.setup_cache_key,
         "timeout": benchmark.timeout,
-        "compared": getattr(benchmark.func, "compared", True),
+        "compared": _get_first_attr(sources, "compared", True),
     }
 
 
