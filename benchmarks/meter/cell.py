@@ -132,6 +132,7 @@ class MeasuredBenchmark(Benchmark):
                 raise
             reason = out_of_memory_reason(error)
         release()
+        print(f"n/a: {reason}")  # for `asv run --show-stderr`
         self.note("skipped", reason=reason)
         raise SkipNotImplemented(reason)
 

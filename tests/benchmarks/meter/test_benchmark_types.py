@@ -189,13 +189,14 @@ def test_a_real_tensor_that_does_not_fit_is_n_a(notes):
     assert notes()[0]["params"] == []
 
 
-def test_what_a_setup_lacks_is_the_reason(notes):
+def test_what_a_setup_lacks_is_the_reason(notes, capsys):
     class Lacking(Suite):
         def setup(self, *_cell):
             raise NotImplementedError("this commit has no kernels")
 
     assert math.isnan(run(made(CudaTime, Lacking, "cudatime_x")))
     assert notes()[0]["reason"] == "this commit has no kernels"
+    assert capsys.readouterr().out == "n/a: this commit has no kernels\n"
 
 
 def test_an_error_of_the_benchmark_stays_a_failure():
