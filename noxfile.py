@@ -4,6 +4,7 @@ Each session installs what it needs, at the versions of constraints.txt, into it
 (uv is not used: it passes over the torch that pip is told to find, and would fetch the CUDA build.)
 """
 
+import argparse
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -57,19 +58,48 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Measure HEAD with the quick asv suite, print Table 1, write the site.
+    """On a branch: is HEAD slower than where it left main? On main: measure HEAD, print Table 1.
 
-    Arguments after -- go to `asv run`: `nox -s bench -- --bench components`.
+    On main it also writes the site. `nox -s bench -- --base REV` compares with REV, wherever HEAD is. Other arguments after -- go to the
+    comparison or to the runner: `nox -s bench -- --bench Latency`.
     """
-    _install(session, "--editable", ".[bench]")
+    _install(session, "--editable", ".[bench,nvml]")
+    base = _base(session)
+    if base:
+        session.run("python", "-m", "benchmarks.meter.compare", "--base", base, *session.posargs)
+        return
     if session.run("git", "status", "--short", "perfmamba", "kernels", external=True, silent=True):
-        session.warn("asv measures the commit HEAD: it leaves out the uncommitted changes to the packages")
-    session.run("asv", "run", "HEAD", "--show-stderr", *session.posargs)
+        session.warn("the commit HEAD is measured: without the uncommitted changes to the packages")
+    session.run("python", "-m", "benchmarks.meter.run", "HEAD", *session.posargs)
     profile = ["mamba-130m", "mamba2-130m", "--layers", "2", "--seqlen", "64", "512", "--batch", "1"]
     # one thread: two wait for each other whenever other work takes a core from one of them
     session.run("perfmamba", "profile", *profile, "--threads", "1", "--out", "runs/bench", "--overwrite")
     session.run("perfmamba", "table", "1", "runs/bench")
     _publish(session)
+
+
+@nox.session(default=False)
+def bench_gpu(session: nox.Session) -> None:
+    """On a GPU: the tests that need one, then the paper's grid, in slices of eight minutes.
+
+    Run it again until it says that nothing is left. Arguments after -- go to the runner.
+    """
+    _install(session, "--editable", ".[bench,nvml]", "--group", "tests")
+    session.run("pytest", "-m", "gpu")
+    # 3: the time was up; the same command goes on with what is left
+    limited = ["--time-limit", "8", *session.posargs]
+    grid = {"PERFMAMBA_BENCH_PROFILE": "paper"}
+    session.run("python", "-m", "benchmarks.meter.run", "HEAD", *limited, env=grid, success_codes=[0, 3])
+
+
+@nox.session(default=False)
+def verdict(session: nox.Session) -> None:
+    """How often the comparison is right, by experiment: equal commits and planted slow-downs; half an hour.
+
+    Arguments after -- go to the experiment. It goes on where it was stopped.
+    """
+    _install(session, "--editable", ".[bench,nvml]")
+    session.run("python", "-m", "benchmarks.verdict", *session.posargs)
 
 
 @nox.session(default=False)
@@ -89,14 +119,24 @@ def bench_parse(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def site(session: nox.Session) -> None:
-    """Write the site from the results at hand."""
+    """Write the site from the results at hand, and serve it to this machine until Ctrl-C."""
     _install(session, "--editable", ".[bench]")
     _publish(session)
+    session.run("python", "-m", "http.server", "--bind", "127.0.0.1", "--directory", "html", *session.posargs)
 
 
 def _install(session: nox.Session, *arguments: str) -> None:
     """Pip install within the constraints; quiet, but for a person watching it shows the downloads."""
     session.install(*arguments, "--constraint", str(CONSTRAINTS), silent=bool(os.environ.get("CI")))
+
+
+def _base(session: nox.Session) -> str:
+    """What to compare HEAD with: what `--base` says, else where the branch left main; "" on main."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--base")
+    named, session.posargs[:] = parser.parse_known_args(session.posargs)
+    left_main = "from benchmarks.meter.compare.builds import left_main; print(left_main() or '')"
+    return named.base or str(session.run("python", "-c", left_main, silent=True)).strip()
 
 
 def _publish(session: nox.Session) -> None:

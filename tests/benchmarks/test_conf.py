@@ -7,7 +7,7 @@ from asv.environment import get_environment_class_by_name
 from asv.plugin_manager import plugin_manager
 
 ROOT = Path(__file__).parents[2]
-READ_BY_ASV_WITHOUT_DEFAULT = {"version", "build_cache_size"}
+READ_WITHOUT_DEFAULT = {"version", "build_cache_size", "bare_path"}
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def conf():
 
 def test_every_key_is_one_that_asv_reads(conf):
     """Asv accepts any key in silence, so a typo would switch a setting off."""
-    assert set(conf) <= set(vars(Config())) | READ_BY_ASV_WITHOUT_DEFAULT
+    assert set(conf) <= set(vars(Config())) | READ_WITHOUT_DEFAULT
 
 
 def test_plugins_load_and_bring_the_environment_type(conf, monkeypatch):

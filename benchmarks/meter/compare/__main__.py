@@ -10,7 +10,6 @@ import re
 import sys
 from collections.abc import Iterable
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from asv.config import Config
 from rich.console import Console
 
 from benchmarks.meter.compare import report
-from benchmarks.meter.compare.builds import UNCOMMITTED, Build, RevisionError, build, merge_base, resolve
+from benchmarks.meter.compare.builds import UNCOMMITTED, Build, RevisionError, build, left_main
 from benchmarks.meter.compare.duel import Cell, Comparison
 from benchmarks.meter.compare.progress import ProgressBar
 from benchmarks.meter.compare.servers import Benchmark, CellError
@@ -32,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     console = Console() if sys.stdout.isatty() else Console(width=120)
     try:
-        base = build(options.base or _default_base())
+        base = build(options.base or left_main() or "HEAD~1")
         head = build(UNCOMMITTED if options.uncommitted else options.head)
         suites = Path(Config.load("asv.conf.json").benchmark_dir).resolve()
         comparison = Comparison(base, head, suites, min_effect=options.min_effect, budget_s=options.budget)
@@ -55,7 +54,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.meter.compare", description=__doc__)
-    parser.add_argument("--base", help="compare with this revision (default: the merge base with main)")
+    parser.add_argument(
+        "--base",
+        help="compare with this revision (default: where the branch left main; on main, the commit before)",
+    )
     parser.add_argument("--head", default="HEAD", help="the revision in question (default: HEAD)")
     parser.add_argument("--uncommitted", action="store_true", help="compare the working tree as it is")
     parser.add_argument(
@@ -102,37 +104,17 @@ def seconds(text: str) -> float:
     return value
 
 
-def _default_base() -> str:
-    """Where the branch left main; on main itself, the commit before.
-
-    Raises:
-        RevisionError: if there is no other commit.
-    """
-    for main_branch in ("origin/main", "main"):
-        found = merge_base(main_branch)
-        if found is not None and found != resolve("HEAD"):
-            return found
-    return "HEAD~1"
-
-
 def _chosen(benchmarks: Iterable[Benchmark], patterns: list[re.Pattern[str]] | None) -> list[Cell]:
     """The cells that the patterns find; all by default.
 
     Raises:
         CellError: if there is none.
     """
-    cells = [cell for benchmark in benchmarks if benchmark["compared"] for cell in _cells_of(benchmark)]
+    cells = [cell for benchmark in benchmarks if benchmark["compared"] for cell in Cell.of(benchmark)]
     chosen = [cell for cell in cells if not patterns or any(p.search(cell.name) for p in patterns)]
     if not chosen:
         raise CellError(f"no cell of {len(cells)} matches {' or '.join(p.pattern for p in patterns or [])}")
     return chosen
-
-
-def _cells_of(benchmark: Benchmark) -> list[Cell]:
-    name, unit = benchmark["name"], benchmark["unit"]
-    if not benchmark["params"]:
-        return [Cell(name, (), None, unit)]
-    return [Cell(name, params, index, unit) for index, params in enumerate(product(*benchmark["params"]))]
 
 
 def _run(comparison: Comparison, patterns: list[re.Pattern[str]] | None, console: Console) -> bool:

@@ -67,17 +67,17 @@ def resolve(revision: str) -> str:
         ) from None
 
 
-def merge_base(main: str) -> str | None:
-    """The newest commit that HEAD shares with `main`; None where there is none, as in a shallow clone."""
-    try:
-        return _git("merge-base", main, "HEAD")
-    except RevisionError:
-        return None
-
-
-def is_dirty(*paths: str) -> bool:
-    """Whether tracked files under `paths` differ from HEAD."""
-    return bool(_git("status", "--short", "--untracked-files=no", "--", *paths))
+def left_main() -> str | None:
+    """The commit at which HEAD's branch left main; None on main itself, and where there is no main."""
+    head = resolve("HEAD")
+    for main in ("origin/main", "main"):
+        try:
+            left = _git("merge-base", main, "HEAD")
+        except RevisionError:
+            continue
+        if left != head:
+            return left
+    return None
 
 
 def _install(commit: str, scratch: Path) -> None:

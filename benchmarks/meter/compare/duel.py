@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -67,6 +68,14 @@ class Cell:
     params: tuple[str, ...]
     index: int | None
     unit: str
+
+    @classmethod
+    def of(cls, benchmark: Benchmark) -> "list[Cell]":
+        """Every cell of a benchmark."""
+        name, unit, params = benchmark["name"], benchmark["unit"], benchmark["params"]
+        if not params:
+            return [cls(name, (), None, unit)]
+        return [cls(name, values, index, unit) for index, values in enumerate(product(*params))]
 
     @property
     def name(self) -> str:
