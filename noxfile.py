@@ -60,8 +60,8 @@ def wheel(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """On a branch: is HEAD slower than where it left main? On main: measure HEAD, print Table 1.
 
-    On main it also writes the site. `nox -s bench -- --base REV` compares with REV, wherever HEAD is. Other arguments after -- go to the
-    comparison or to the runner: `nox -s bench -- --bench Latency`.
+    On main it also writes the site. `nox -s bench -- --base REV` compares with REV, wherever HEAD is. Other
+    arguments after -- go to the comparison or to the runner: `nox -s bench -- --bench Latency`.
     """
     _install(session, "--editable", ".[bench,nvml]")
     base = _base(session)

@@ -1,7 +1,7 @@
 """The same cells as asv's own `time_*` benchmarks, and what `asv continuous` says of them.
 
-In: a clone and two of its revisions. Out: for each cell, by each factor of asv's, whether it is called slower,
-faster or neither.
+In: a clone and two of its revisions. Out: for each cell, by each factor of asv's, whether it is called
+slower, faster or neither.
 """
 
 import os
@@ -20,17 +20,16 @@ from benchmarks.workload import checked_forward, checked_replay, loaded
 
 
 class Stock:
-    params = (["ssm mamba2", "ssm mamba", "norm mamba2", "decode mamba2"],)
+    params = (["ssm", "norm", "decode"],)
     param_names = ("cell",)
     version = "1"
 
     def setup(self, cell):
-        part, model = cell.split()
-        model = loaded(f"{model}-130m-2layers")
-        if part == "decode":
+        model = loaded("mamba2-130m-2layers")
+        if cell == "decode":
             self.call = checked_forward(model, 1, "decode", 64)
         else:
-            self.call = checked_replay(model, 1, part, 512)
+            self.call = checked_replay(model, 1, cell, 512)
 
     def time_cell(self, cell):
         self.call()

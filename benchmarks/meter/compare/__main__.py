@@ -18,12 +18,9 @@ from rich.console import Console
 
 from benchmarks.meter.compare import report
 from benchmarks.meter.compare.builds import UNCOMMITTED, Build, RevisionError, build, left_main
-from benchmarks.meter.compare.duel import Cell, Comparison
+from benchmarks.meter.compare.duel import BUDGET_S, MIN_EFFECT, Cell, Comparison
 from benchmarks.meter.compare.progress import ProgressBar
 from benchmarks.meter.compare.servers import Benchmark, CellError
-
-MIN_EFFECT = 0.02
-BUDGET_S = 1.5
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -35,6 +35,13 @@ SCREENING_ROUNDS = 2
 SCREENING_CONFIDENCE = 0.9
 CONFIRMING_ROUNDS = 2
 CONFIRMING_CONFIDENCE = 0.99
+CONFIRMING_BUDGET = 4
+"""How many times the budget of a cell: few cells get here, and they matter."""
+
+MIN_EFFECT = 0.02
+"""By default: less than this is what two starts of the same program may differ by."""
+BUDGET_S = 1.5
+"""By default."""
 
 
 class Progress(Protocol):
@@ -179,7 +186,7 @@ class Comparison:
         for number in range(CONFIRMING_ROUNDS if doubtful else 0):
             with self._workers() as pair:
                 for cell in self._announced(doubtful, progress):
-                    result = self._measure(cell, pair, number, 2 * self._budget_s)
+                    result = self._measure(cell, pair, number, CONFIRMING_BUDGET * self._budget_s)
                     confirmed[cell] = _joined(confirmed.get(cell), result)
         self.results |= {cell: replace(result, confirmed=True) for cell, result in confirmed.items()}
 
