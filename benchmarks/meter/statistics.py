@@ -76,7 +76,9 @@ def ratio_interval(
     common to a turn. It misses the truth in 0.3 to 1.1 % of cases, at the nominal 1 %, and in up to 1.5 % if
     blocks differ by 2 %; but in 6 % of cases if these are only two, of 20 turns each. The ratio of medians
     needs twice as wide an interval where there is drift, and the signed-rank interval twice as wide a one
-    where there is a tail; without drawing blocks, those that differ by 2 % lead to 7 % of misses.
+    where there is a tail; without drawing blocks, those that differ by 2 % lead to 7 % of misses. Where a
+    difference lasts from turn to turn (an autocorrelation of 0.4), one block of 40 turns misses 10 %, four of
+    ten 2 %; pairs of equal calls, measured on two busy cores, showed no autocorrelation.
 
     Args:
         baseline: a positive number for each turn.
