@@ -69,8 +69,9 @@ def ratio_interval(
     The value is the median over the turns of the ratio within a turn, so what slows down a whole turn
     cancels. The interval is the bootstrap's over turns: blocks are drawn first, then turns within the blocks
     drawn, because what a process does to its speed (where its memory lies, say) is drawn once for all turns
-    of the process. Its percentiles are widened for few turns as Hesterberg does (What Teachers Should Know
-    About the Bootstrap, 2015, section 4.3), by Student's t in place of the normal distribution.
+    of the process. Its percentiles are widened for few turns, by Student's t in place of the normal
+    distribution: Hesterberg's expanded percentile interval ("What Teachers Should Know About the Bootstrap",
+    2015).
 
     Chosen by simulation, of 10 to 40 turns with 3 % of noise, a right tail in every seventh sample, and drift
     common to a turn. It misses the truth in 0.3 to 1.1 % of cases, at the nominal 1 %, and in up to 1.5 % if
