@@ -1,17 +1,25 @@
-"""What holds for every micro-benchmark: one thread.
+"""What holds for every micro-benchmark: one thread, and a slow-down that is said in a line."""
 
-A second thread makes the small operators here no faster, and turns any other work on the machine into noise.
-"""
-
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 import torch
+from pytest_benchmark.session import PerformanceRegression
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
+    """Two threads make operators this small no faster, and any other work on the machine into noise."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary() -> Generator[None, None, None]:
+    """End with exit code 1 where --benchmark-compare-fail found something, without the plugin's traceback."""
+    try:
+        return (yield)
+    except PerformanceRegression as regression:
+        pytest.exit(str(regression), returncode=1)
