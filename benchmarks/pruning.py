@@ -4,14 +4,12 @@ All ratios of a cell are measured in turn, in one process, in random order. Weig
 model costs depends on its shape alone.
 """
 
-from functools import partial
-
+from benchmarks.meter.paired_type import Holding
 from benchmarks.workload import (
     BACKENDS,
     MODELS,
     PROFILE,
     checked_forward,
-    fresh_model,
     loaded,
     prefill,
     require_state_sizes,
@@ -44,12 +42,16 @@ class StateSize:
     paired_prefill.warmup_time = 0.3
 
     def paired_memory(self, model, _backend, _configuration, batch, seqlen):
-        """Weights included: each call loads its model."""
-        return {ratio: partial(load_and_prefill, model, ratio, batch, seqlen) for ratio in PROFILE.ratios}
+        """Peak of a prefill, the weights included."""
+        return {
+            ratio: Holding(prefill(loaded(model, ratio), batch, seqlen), weight_bytes(loaded(model, ratio)))
+            for ratio in PROFILE.ratios
+        }
 
     paired_memory.measure = "memory"
     paired_memory.repeat = (6, 6, 10.0)
 
 
-def load_and_prefill(model: str, ratio: float, batch: int, seqlen: int):
-    return prefill(fresh_model(model, ratio), batch, seqlen)()
+def weight_bytes(model) -> int:
+    """The size of the weights; shared ones count once."""
+    return sum(weight.nbytes for weight in model.parameters())

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence, Sized
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.meter.cell import MeasuredBenchmark, ThrottleWatch, facts
@@ -16,12 +16,30 @@ from benchmarks.meter.statistics import Ratio, verdict
 UNITS = {"time": "seconds", "memory": "bytes"}
 
 
+@dataclass(frozen=True)
+class Holding:
+    """A call that needs what lies in memory before it is made: a model's weights, say.
+
+    All variants of a group lie in memory at once, so none can be told from the total.
+
+    Attributes:
+        call: what to measure.
+        held_bytes: the size of what it holds; a memory sample has it on top of the growth during the call.
+    """
+
+    call: Call
+    held_bytes: int
+
+    def __call__(self) -> object:
+        return self.call()
+
+
 class Paired(MeasuredBenchmark):
     """`paired_*`: each variant's time or memory, and its ratio to the baseline's with an interval.
 
     The benchmark and its setup are called with the parameters of the cell but for the variant, and return a
-    call for each variant: `{variant: call}`. Of a model's memory, each call has to load its weights itself,
-    because growth during the call is what counts.
+    call for each variant: `{variant: call}`. Of memory, the growth during the call counts, and what a
+    `Holding` says was there before.
 
     Attributes of the suite:
         variant: the name of the parameter whose values are the variants.
@@ -117,8 +135,9 @@ class Paired(MeasuredBenchmark):
         super()._run_setups()
 
     def _growths(self, calls: Sequence[Call]) -> list[float]:
-        """By how many bytes memory grows at the peak of each call."""
-        return [float(self._probe(call).growth) for call in calls]
+        """By how many bytes memory grows at the peak of each call, and how many the call holds anyway."""
+        held = [call.held_bytes if isinstance(call, Holding) else 0 for call in calls]
+        return [float(self._probe(call).growth + more) for call, more in zip(calls, held, strict=True)]
 
     def _note_pair(self, ratio: Ratio) -> None:
         self.note(

@@ -122,3 +122,9 @@ def test_commits_without_models_are_skipped(tmp_path):
     program = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]\n{ON_A_COMMIT_WITHOUT_MODELS}"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["No module named 'perfmamba.models'"] * 5
+
+
+def test_memory_counts_the_weights_once(model):
+    held = pruning.weight_bytes(model)
+    assert held == sum(p.numel() * p.element_size() for p in set(model.parameters()))
+    assert model.get_input_embeddings().weight is model.get_output_embeddings().weight

@@ -18,7 +18,7 @@ from benchmarks.meter.notes import NOTES_VARIABLE
 from benchmarks.meter.nvml import Throttle
 from benchmarks.meter.nvml_errors import DriverNotLoadedError
 from benchmarks.meter.nvml_types import Energy, NvmlMemory, calls_in
-from benchmarks.meter.paired_type import Paired
+from benchmarks.meter.paired_type import Holding, Paired
 from benchmarks.meter.pairs import STORE_VARIABLE
 
 MIB = 2**20
@@ -370,6 +370,20 @@ def test_memory_is_compared_by_growth(notes):
     pair = next(note for note in notes() if note["kind"] == "pair")
     assert (pair["measure"], pair["verdict"]) == ("memory", "smaller")
     assert pair["ratio"] == pytest.approx(0.5, abs=0.05)
+
+
+def test_memory_that_a_variant_holds_counts_with_its_growth(notes):
+    class Held(Variants):
+        measure = "memory"
+        repeat = (6, 12, 1.0)
+
+        def paired_x(self, size):
+            return {ratio: Holding(lambda: None, int(size * MIB * (1 - ratio))) for ratio in (0, 0.5)}
+
+    result = run(made(Paired, Held, "paired_x", 4))
+    if not isinstance(result, dict):
+        pytest.skip(notes()[0]["reason"])
+    assert statistics.median(result["samples"]) == pytest.approx(10 * MIB, abs=MIB)
 
 
 def test_a_variant_that_is_not_offered_is_n_a(notes):
