@@ -1,5 +1,6 @@
-"""The micro-benchmarks run, time every kernel, refuse a wrong one, and compare a run with the one before."""
+"""The micro-benchmarks run, time every kernel, refuse a wrong one, and compare each run with the last."""
 
+import json
 import os
 import pkgutil
 import re
@@ -83,6 +84,22 @@ def test_a_run_is_compared_with_the_one_before(first_run, folder):
     assert "find_ranges (0001)" in second.stdout
     assert "find_ranges (NOW)" in second.stdout
     assert len(list(folder.glob("saved/*/*.json"))) == 2
+
+
+def test_a_slow_down_ends_with_exit_code_1_and_a_line(first_run, folder, tmp_path):
+    (saved,) = folder.glob("saved/*/0001_*.json")
+    run = json.loads(saved.read_text())
+    for benchmark in run["benchmarks"]:
+        benchmark["stats"]["min"] = 1e-12  # nothing is as fast
+    before = tmp_path / saved.relative_to(folder)
+    before.parent.mkdir(parents=True)
+    before.write_text(json.dumps(run))
+
+    done = run_micro(tmp_path, "-k", "find_ranges", *ONE_ROUND, "--benchmark-compare-fail=min:10%")
+    assert done.returncode == 1
+    assert "Exit: Performance has regressed." in done.stderr
+    assert "find_ranges (0001) - Field 'min'" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 def test_a_wrong_kernel_is_not_timed(tmp_path):
