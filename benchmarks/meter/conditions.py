@@ -1,4 +1,4 @@
-"""The conditions that every measurement of a processor is taken under; kept in one place, for all runners."""
+"""The conditions that every measurement is taken under, as environment variables, for all runners."""
 
 STEADY_HEAP = {
     "GLIBC_TUNABLES": ":".join(
@@ -15,3 +15,10 @@ By default each large tensor is mapped, cleared page by page and unmapped again 
 depends on where the process happens to lie: starts of the same program differed by up to 5 % in a 58 ms
 prefill, with this by 1 % (and the prefill took 44 ms).
 """
+
+SHARED_TUNING = {"TRITON_CACHE_AUTOTUNING": "1"}
+"""Makes Triton keep on disk, beside its compiled kernels, which configuration it found best for a shape: each
+cell is a process of its own, and would search again."""
+
+CONDITIONS = {**STEADY_HEAP, **SHARED_TUNING}
+"""All of them."""

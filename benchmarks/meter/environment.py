@@ -22,7 +22,7 @@ from pathlib import Path
 from asv.environment import EnvironmentUnavailable
 from asv.plugins.virtualenv import Virtualenv
 
-from benchmarks.meter.conditions import STEADY_HEAP
+from benchmarks.meter.conditions import CONDITIONS
 from benchmarks.meter.pairs import STORE_VARIABLE, Store
 
 _RUNNING_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -30,8 +30,8 @@ _SITE_FOLDERS = {"site-packages", "dist-packages"}
 
 
 def setup() -> None:
-    """Give benchmark processes a steady heap and a folder to keep outcomes in; asv calls it on loading."""
-    for name, value in STEADY_HEAP.items():
+    """Give benchmark processes their conditions and a folder to keep outcomes in; asv calls it on loading."""
+    for name, value in CONDITIONS.items():
         os.environ.setdefault(name, value)
     if not os.environ.get(STORE_VARIABLE):
         os.environ[STORE_VARIABLE] = tempfile.mkdtemp(prefix="meter-store-")

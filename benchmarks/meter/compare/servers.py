@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.meter.compare.builds import Build
-from benchmarks.meter.conditions import STEADY_HEAP
+from benchmarks.meter.conditions import CONDITIONS
 
 SETUP_TIMEOUT_S = 120.0
 IMPORT_TIMEOUT_S = 120.0
@@ -157,7 +157,7 @@ def workers(builds: Sequence[Build], suites: Path) -> Iterator[list[Worker]]:
 @contextmanager
 def _process(build: Build, suites: Path, folder: Path) -> Iterator[subprocess.Popen]:
     command = [sys.executable, "-P", str(_WORKER), str(suites), str(folder / "socket"), str(build.folder)]
-    environment = {**os.environ, **STEADY_HEAP, "PYTHONPATH": str(build.folder)}
+    environment = {**os.environ, **CONDITIONS, "PYTHONPATH": str(build.folder)}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             command, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True
