@@ -93,6 +93,17 @@ def bench_gpu(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def microbench(session: nox.Session) -> None:
+    """Time the trace parser and the kernels one by one; compare with the run saved last.
+
+    Arguments after -- go to pytest: `nox -s microbench -- -k parser`; to fail on what got slower than run 1,
+    `nox -s microbench -- --benchmark-compare=0001 --benchmark-compare-fail=min:10%`.
+    """
+    _install(session, "--editable", ".[bench]", "pytest>=9")
+    session.run("pytest", "benchmarks/micro", *session.posargs)
+
+
+@nox.session(default=False)
 def verdict(session: nox.Session) -> None:
     """How often the comparison is right, by experiment: equal commits and planted slow-downs; half an hour.
 
