@@ -91,7 +91,7 @@ def test_transformers_folder_cut_to_one_layer(small_model, tmp_path):
 
 def test_a_checkpoint_keeps_its_state_size(small_model, tmp_path):
     small_model.save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match="state_size=4.*weights fix its state size"):
+    with pytest.raises(ModelError, match=r"state_size=4.*weights fix its state size"):
         load_model(str(tmp_path), state_size=4)
 
 
