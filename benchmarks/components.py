@@ -5,10 +5,12 @@ cells look their numbers up. Profiled times are for comparing components, not fo
 down what it watches.
 """
 
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks import workload
+from benchmarks.meter.memory import is_out_of_memory, release
 from benchmarks.workload import BACKENDS, COMPONENTS, MODELS, PROFILE
 
 try:
@@ -17,6 +19,7 @@ try:
 
     from perfmamba.models import annotate
     from perfmamba.profiling import break_down, read_trace
+    from perfmamba.profiling.completeness import missing_from
 except ImportError as error:
     MISSING = str(error)
 else:
@@ -32,11 +35,14 @@ class ComponentLatency:
     params = (MODELS, BACKENDS, COMPONENTS, PROFILE.batches, PROFILE.component_seqlens)
     param_names = ("model", "backend", "component", "batch", "seqlen")
     version = "1"
-    repeat = (10, 200, 1.0)
-    warmup_time = 0.2
+    repeat = (10, 100, PROFILE.seconds)
+    warmup_time = PROFILE.warmup_seconds
+    timeout = PROFILE.timeout
+    queue = "full"
 
     def setup(self, model, _backend, component, batch, seqlen):
         workload.require_replays()
+        workload.require_short_loop(model, seqlen, workload.MOST_STEPS)
         self.replay = workload.checked_replay(workload.loaded(model), batch, component, seqlen)
 
     def cudatime_component(self, *_cell):
@@ -53,21 +59,17 @@ class ComponentCost:
     paper = "table1"
 
     def setup_cache(self):
-        if MISSING:
-            return {}
-        return {
-            (model, BACKENDS[0], cost.label, batch, seqlen): (seconds, cost.allocated_bytes)
-            for model in MODELS
-            for batch in PROFILE.batches
-            for seqlen in PROFILE.component_seqlens
-            for cost, seconds in profiled_costs(model, batch, seqlen)
-        }
+        costs = {}
+        for model, batch, seqlen in product(MODELS, PROFILE.batches, PROFILE.component_seqlens):
+            for label, cost in costs_or_reason(model, batch, seqlen).items():
+                costs[model, BACKENDS[0], label, batch, seqlen] = cost
+        return costs
 
-    setup_cache.timeout = 900
+    setup_cache.timeout = 2 * PROFILE.timeout
 
     def setup(self, costs, *cell):
-        if cell not in costs:
-            raise NotImplementedError(MISSING or f"this commit reports no {cell}")
+        if isinstance(costs[cell], str):
+            raise NotImplementedError(costs[cell])
 
     def track_device_time(self, costs, *cell):
         seconds, _ = costs[cell]
@@ -82,6 +84,28 @@ class ComponentCost:
     track_allocated.unit = "bytes"
 
 
+def costs_or_reason(model: str, batch: int, seqlen: int) -> dict:
+    """For each component its seconds and its allocated bytes, or why there are none."""
+    try:
+        require_profiles(model, seqlen)
+        measured = profiled_costs(model, batch, seqlen)
+        costs = {cost.label: (seconds, cost.allocated_bytes) for cost, seconds in measured}
+        reason = "this commit reports no such component"
+    except RuntimeError as error:
+        if not (isinstance(error, NotImplementedError) or is_out_of_memory(error)):
+            raise
+        costs, reason = {}, str(error)
+        release()
+    return {label: costs.get(label, reason) for label in (*COMPONENTS, "other")}
+
+
+def require_profiles(model: str, seqlen: int) -> None:
+    """Skip what this commit cannot profile, or what would take minutes and gigabytes a pass."""
+    if MISSING:
+        raise NotImplementedError(MISSING)
+    workload.require_short_loop(model, seqlen, workload.MOST_PROFILED_STEPS)
+
+
 def profiled_costs(model: str, batch: int, seqlen: int):
     """For each component: its cost in the last of the profiled prefills, and its seconds in each."""
     breakdowns = [break_down(trace) for trace in profiled_prefills(model, batch, seqlen)]
@@ -93,7 +117,7 @@ def profiled_prefills(model: str, batch: int, seqlen: int):
     """The traces of `PROFILED` prefills, annotated, after one that is not.
 
     Raises:
-        AssertionError: if annotating changes a single bit of the logits.
+        AssertionError: if annotating changes a single bit of the logits, or the trace lacks kernels.
     """
     weights = workload.loaded(model)
     prefill = workload.checked_forward(weights, batch, "prefill", seqlen)
@@ -105,7 +129,10 @@ def profiled_prefills(model: str, batch: int, seqlen: int):
                 logits = prefill().logits
             torch.testing.assert_close(logits, plain, rtol=0, atol=0)
             profiler.export_chrome_trace(str(path))
-            yield read_trace(path)
+            trace = read_trace(path)
+            lost = missing_from(trace, passes=1, on_gpu=workload.device() == "cuda")
+            assert lost is None, lost
+            yield trace
 
 
 def _activities():

@@ -1,6 +1,6 @@
 """Import time: what a user waits before a command does anything."""
 
-from importlib.util import find_spec
+from importlib import import_module
 
 MODULES = ("perfmamba", "perfmamba.cli")
 
@@ -14,8 +14,10 @@ class ImportTime:
     version = "1"
 
     def setup(self, module):
-        if find_spec(module) is None:
-            raise NotImplementedError(f"this commit has no {module}")
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise NotImplementedError(str(error)) from error
 
     def timeraw_import(self, module):
         return f"import {module}"

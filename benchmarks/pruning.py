@@ -28,7 +28,7 @@ class StateSize:
     baseline = 0.0
     paper = "table2"
     compared = False
-    timeout = 600
+    timeout = 2 * PROFILE.timeout
 
     def setup(self, *_group):
         require_state_sizes()
@@ -38,8 +38,8 @@ class StateSize:
             ratio: checked_forward(loaded(model, ratio), batch, "prefill", seqlen) for ratio in PROFILE.ratios
         }
 
-    paired_prefill.repeat = (10, 60, 2.0)
-    paired_prefill.warmup_time = 0.3
+    paired_prefill.repeat = (10, 100, PROFILE.seconds)
+    paired_prefill.warmup_time = PROFILE.warmup_seconds
 
     def paired_memory(self, model, _backend, _configuration, batch, seqlen):
         """Peak of a prefill, the weights included."""

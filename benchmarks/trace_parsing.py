@@ -4,7 +4,6 @@ import subprocess
 import sys
 import time
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.parsing.large_trace import generated_step, write_large_trace
@@ -37,10 +36,10 @@ class TraceParsing:
             write_large_trace(Path(f"{megabytes}.json"), step, megabytes * 10**6)
 
     def setup(self, megabytes):
-        if find_spec("perfmamba.profiling") is None:
-            raise NotImplementedError("this commit has no trace reader")
-        from perfmamba.profiling import break_down, read_trace
-
+        try:
+            from perfmamba.profiling import break_down, read_trace
+        except ImportError as error:
+            raise NotImplementedError(str(error)) from error
         self.read_trace, self.break_down = read_trace, break_down
         self.path = f"{megabytes}.json"
         self.trace = checked_trace(self.path)

@@ -51,6 +51,9 @@ class Profile:
         seqlens: tokens in a sequence.
         component_seqlens: the lengths at which components are measured one by one.
         ratios: shares of the state that are pruned; the first is none, the baseline.
+        seconds: of samples for a cell, unless 100 samples need less.
+        warmup_seconds: at most, for ten warm-ups.
+        timeout: seconds for a cell, its model and checks included.
     """
 
     models: dict[str, tuple[str, int | None]]
@@ -58,6 +61,9 @@ class Profile:
     seqlens: tuple[int, ...]
     component_seqlens: tuple[int, ...]
     ratios: tuple[float, ...]
+    seconds: float
+    warmup_seconds: float
+    timeout: float
 
 
 PROFILES = {
@@ -67,6 +73,9 @@ PROFILES = {
         seqlens=(64, 512),
         component_seqlens=(512,),
         ratios=(0.0, 0.5, 0.9),
+        seconds=1.5,
+        warmup_seconds=0.3,
+        timeout=120,
     ),
     "paper": Profile(
         models={"mamba-130m": ("mamba-130m", None), "mamba2-130m": ("mamba2-130m", None)},
@@ -74,6 +83,9 @@ PROFILES = {
         seqlens=(64, 512, 2048, 4096, 8192, 16384),
         component_seqlens=(64, 512, 2048),
         ratios=(0.0, 0.1, 0.3, 0.5, 0.7, 0.9),
+        seconds=10.0,
+        warmup_seconds=5.0,
+        timeout=900,
     ),
 }
 CHOICE = "PERFMAMBA_BENCH_PROFILE"
@@ -83,6 +95,12 @@ if os.environ.get(CHOICE, "quick") not in PROFILES:
 PROFILE = PROFILES[os.environ.get(CHOICE, "quick")]
 
 MODELS = tuple(PROFILE.models)
+PUBLISHED_LAYERS = 24
+"""Of both models, whole."""
+MOST_STEPS = PUBLISHED_LAYERS * 2048
+"""Of a Python loop, in a pass that is timed: a second or two on a GPU."""
+MOST_PROFILED_STEPS = PUBLISHED_LAYERS * 512
+"""In one that is profiled: some hundred megabytes of trace."""
 MODES = ("prefill", "decode")
 COMPONENTS = ("norm", "in_proj", "conv", "ssm", "out_proj")
 BACKENDS = ("mamba_ssm",) if device() == "cuda" and find_spec("mamba_ssm") else ("hf",)
@@ -127,7 +145,36 @@ def fresh_model(name: str, ratio: float = 0.0):
     torch.set_num_threads(1)
     source, layers = PROFILE.models[name]
     smaller = {"state_size": kept_states(source, ratio)} if ratio else {}
-    return load_model(source, layers=layers, device=device(), **smaller).model
+    model = load_model(source, layers=layers, device=device(), **smaller)
+    require_backend(model.backend)
+    return model.model
+
+
+def require_backend(running: dict[str, str]) -> None:
+    """Skip the benchmark if other kernels run than its parameter says.
+
+    transformers passes over a kernel package that cannot be imported (built for another torch, say) without
+    an error, and runs its own functions.
+    """
+    expected = {"hf": "torch"}.get(BACKENDS[0], BACKENDS[0])
+    if running["ssm"] != expected:
+        message = (
+            f"the scan is run by {running['ssm']}, not by {expected}: is {expected} built for this torch?"
+        )
+        raise NotImplementedError(message)
+
+
+def require_short_loop(name: str, seqlen: int, most_steps: int) -> None:
+    """Skip the benchmark if the model would run more than so many steps of a Python loop in a prefill.
+
+    transformers scans Mamba-1 token by token, layer by layer: a step takes 30 us and more even on a GPU.
+    """
+    source, layers = PROFILE.models[name]
+    if BACKENDS[0] == "hf" and source.startswith("mamba-"):
+        steps = seqlen * (layers or PUBLISHED_LAYERS)
+        if steps > most_steps:
+            message = f"{steps} steps of a Python loop in each pass: install mamba_ssm to measure this length"
+            raise NotImplementedError(message)
 
 
 def kept_states(source: str, ratio: float) -> int:

@@ -58,12 +58,15 @@ def discover(folder, profile):
 
 
 def test_the_suites_are_found(discovery):
+    """Those for a GPU as well, which the stub of NVML says is there."""
     names = {benchmark["name"] for benchmark in discovery["benchmarks"]}
     assert names == {
         "components.ComponentCost.track_allocated",
         "components.ComponentCost.track_device_time",
         "components.ComponentLatency.cudatime_component",
         "imports.ImportTime.timeraw_import",
+        "latency.Device.energy_prefill",
+        "latency.Device.nvmlmem_prefill",
         "latency.Latency.cudatime_forward",
         "latency.PeakMemory.devicemem_prefill",
         "pruning.StateSize.paired_memory",

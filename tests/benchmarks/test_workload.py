@@ -19,8 +19,8 @@ from benchmarks.components import ComponentCost, ComponentLatency
 from benchmarks.latency import Latency, PeakMemory
 from benchmarks.pruning import StateSize
 
-assert ComponentCost().setup_cache() == {}
-suites = [(Latency, ()), (PeakMemory, ()), (ComponentLatency, ()), (ComponentCost, ({},)), (StateSize, ())]
+costs = ComponentCost().setup_cache()
+suites = [(Latency, ()), (PeakMemory, ()), (ComponentLatency, ()), (ComponentCost, (costs,)), (StateSize, ())]
 for suite, arguments in suites:
     cell = [values[0] for values in suite.params]
     try:
@@ -112,7 +112,7 @@ def test_the_pruning_suite_measures_every_ratio_against_the_dense_model(model, m
 def test_latency_runs_the_forward_it_checked(model, monkeypatch):
     monkeypatch.setattr(latency, "loaded", lambda _: model)
     suite = latency.Latency()
-    suite.setup("small", "hf", "decode", 2, 21)
+    suite.setup(workload.MODELS[0], "hf", "decode", 2, 21)
     assert suite.forward().logits.shape == (2, 1, model.config.vocab_size)
 
 
@@ -128,3 +128,47 @@ def test_memory_counts_the_weights_once(model):
     held = pruning.weight_bytes(model)
     assert held == sum(p.numel() * p.element_size() for p in set(model.parameters()))
     assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
+
+
+def test_a_length_that_does_not_fit_leaves_the_others(model, monkeypatch):
+    """Out of memory while profiling: n/a with its reason, and not the end of the whole grid."""
+    monkeypatch.setattr(workload, "loaded", lambda _: model)
+    name = workload.MODELS[1]
+    monkeypatch.setattr(components, "profiled_prefills", run_out_of_memory)
+    lost = components.costs_or_reason(name, 1, 21)
+    monkeypatch.undo()
+    assert set(lost) == {*workload.COMPONENTS, "other"}
+    assert set(lost.values()) == {"CUDA out of memory"}
+    with pytest.raises(NotImplementedError, match="CUDA out of memory"):
+        components.ComponentCost().setup({(name, "ssm"): lost["ssm"]}, name, "ssm")
+
+
+def run_out_of_memory(*_):
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_a_trace_without_its_passes_is_no_measurement(model, monkeypatch):
+    monkeypatch.setattr(workload, "loaded", lambda _: model)
+    monkeypatch.setattr(components, "missing_from", lambda *_, **__: "the profiler lost 3 kernels")
+    with pytest.raises(AssertionError, match="lost 3 kernels"):
+        list(components.profiled_prefills("small", 1, 21))
+
+
+def test_other_kernels_than_the_parameter_says_are_not_measured(monkeypatch):
+    monkeypatch.setattr(workload, "BACKENDS", ("mamba_ssm",))
+    workload.require_backend({"conv": "torch", "ssm": "mamba_ssm"})
+    with pytest.raises(NotImplementedError, match="run by torch, not by mamba_ssm"):
+        workload.require_backend({"conv": "torch", "ssm": "torch"})
+    monkeypatch.setattr(workload, "BACKENDS", ("hf",))
+    workload.require_backend({"conv": "torch", "ssm": "torch"})
+
+
+def test_long_python_loops_are_left_out(monkeypatch):
+    mamba1, mamba2 = workload.MODELS
+    layers = workload.PROFILE.models[mamba1][1]
+    workload.require_short_loop(mamba1, 512, layers * 512)
+    workload.require_short_loop(mamba2, 16384, 1)
+    with pytest.raises(NotImplementedError, match=f"{layers * 513} steps of a Python loop"):
+        workload.require_short_loop(mamba1, 513, layers * 512)
+    monkeypatch.setattr(workload, "BACKENDS", ("mamba_ssm",))
+    workload.require_short_loop(mamba1, 16384, 1)
