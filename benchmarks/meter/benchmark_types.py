@@ -39,7 +39,7 @@ def cuda_only(definition: Definition) -> Definition:
     """Leave a benchmark (a function, a method, or a suite class) out where torch has no GPU.
 
     That costs nothing, where a benchmark that skips itself costs a process for each of its cells. Asked when
-    the suite is imported, and CUDA stays uninitialised wherever NVML answers.
+    the suite is imported, and CUDA stays uninitialised.
     """
     return definition if device() == "cuda" else skip_benchmark(definition)
 

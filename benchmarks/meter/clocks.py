@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from benchmarks.meter.device_count import device_count
 from benchmarks.meter.sampling import Call
 
 L2 = Literal["cold", "hot"]
@@ -103,12 +104,8 @@ def clock(l2: L2 = "cold", look: Call = lambda: None) -> Clock:
 
 
 def device() -> Literal["cuda", "cpu"]:
-    """Where torch would compute; never initialises CUDA where NVML answers for it (else it may)."""
-    try:
-        import torch
-    except ImportError:
-        return "cpu"
-    return "cuda" if torch.cuda.device_count() else "cpu"
+    """Where torch would compute; never initialises CUDA."""
+    return "cuda" if device_count() else "cpu"
 
 
 def device_name() -> str:

@@ -81,13 +81,16 @@ def fake_cuda(monkeypatch):
 
     cuda = types.SimpleNamespace(
         device_count=lambda: 1,
+        is_initialized=lambda: True,
         current_device=lambda: 0,
         Event=lambda *, enable_timing: enable_timing and stream.event(),
         synchronize=stream.synchronise,
         get_device_properties=lambda _index: types.SimpleNamespace(L2_cache_size=40 * 2**20),
         get_device_name=lambda: "NVIDIA A100-SXM4-80GB",
     )
-    fake = types.SimpleNamespace(cuda=cuda, empty=Buffer, int8=torch.int8, get_num_threads=lambda: 8)
+    fake = types.SimpleNamespace(
+        cuda=cuda, empty=Buffer, int8=torch.int8, get_num_threads=lambda: 8, version=torch.version
+    )
     monkeypatch.setitem(sys.modules, "torch", fake)
     return types.SimpleNamespace(stream=stream, buffers=buffers)
 
