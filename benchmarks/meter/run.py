@@ -158,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=float("inf"),
         metavar="MINUTES",
-        help="start no cell that would not be done by then",
+        help="start no cell that might not be done by then, but for the first",
     )
     add("-e", "--show-stderr", action="store_true", help="print all that the benchmarks print")
     add("--launch-method", choices=["spawn", "forkserver"], help="default: as configured")

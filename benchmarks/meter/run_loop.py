@@ -7,7 +7,7 @@ and a report of what is done, what failed and what is left.
 import time
 from collections import deque
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
 from textwrap import indent
@@ -25,6 +25,7 @@ from benchmarks.meter.run_session import Session, error_line
 from benchmarks.meter.run_suite import Suite
 
 _FILES_TO_LEARN_FROM = 3
+_UNKNOWN_CACHE_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,8 @@ class Choices:
     Attributes:
         again: measure cells that have a result anew.
         retry_failed: run cells that failed in an earlier run once more.
-        deadline: when to stop, on `time.monotonic`'s clock; a cell that would not be done by then is not
-            started.
+        deadline: when to stop, on `time.monotonic`'s clock; a cell that might not be done by then is not
+            started, unless it is the first.
         launch_method: how asv starts the benchmark processes; None for what the configuration says.
         show_stderr: print what the benchmarks print.
     """
@@ -67,12 +68,18 @@ class Report:
 
 @dataclass(slots=True)
 class _Job:
-    """One commit in one environment; `steps` are those still to do."""
+    """One commit in one environment.
+
+    Attributes:
+        steps: those still to do.
+        at_hand: the cells that were measured together, by round: the samples of those still to do are there.
+    """
 
     commit: str
     env: Any
     results: CommitResults
     steps: deque[Step]
+    at_hand: set[tuple[int, tuple[Cell, ...]]] = field(default_factory=set)
 
 
 class Run:
@@ -90,6 +97,7 @@ class Run:
         self._uninterrupted = uninterrupted
         self._cells = [cell for _, _, cell in selected_cells(suite.benchmarks)]
         self._estimate = Estimate(_known_seconds(suite))
+        self._cache_seconds: dict[str, float] = {}
         self._errors: dict[tuple[str, Cell | None], str] = {}
         self._out_of_time = False
         self._jobs = [self._job(env, commit) for commit in suite.commits for env in suite.environments]
@@ -167,14 +175,31 @@ class Run:
                     if told:
                         screen.end(told)
             finally:
+                self._cache_seconds |= session.cache_seconds
                 job.results.set_cache_seconds(session.cache_seconds)
                 job.results.save()
 
     def _fits(self, job: _Job, session: Session, step: Step) -> bool:
-        needed = self._estimate.longest(step)
+        """Whether a step will surely be done in time.
+
+        The first one of a run has to be tried, or nothing might ever be measured. What was measured together
+        with an earlier step is taken from it: the samples do not outlive this process.
+        """
+        left = self._choices.deadline - time.monotonic()
+        if (step.round, step.together) in job.at_hand:
+            return True
+        if not self._state.outcomes:
+            return left > 0
+        needed = self._estimate.careful(step)
         if session.lacks_cache(step):
-            needed += job.results.cache_seconds(step.cache_key)
-        return time.monotonic() + needed <= self._choices.deadline
+            needed += self._careful_cache_seconds(job, session, step)
+        return needed <= left
+
+    def _careful_cache_seconds(self, job: _Job, session: Session, step: Step) -> float:
+        known = job.results.cache_seconds(step.cache_key)
+        if known is None:
+            known = self._cache_seconds.get(step.cache_key)
+        return min(session.cache_timeout(step), _UNKNOWN_CACHE_S) if known is None else known
 
     def _run(self, job: _Job, session: Session, screen: Display, step: Step) -> str:
         """Run one step, and tell what came of it."""
@@ -185,12 +210,14 @@ class Run:
         result = session.measure(step, job.results.number(step))
         seconds = time.monotonic() - started
         outcome = job.results.add(step, result, started_at, seconds).outcome
-        self._estimate.learn(step, seconds)
         self._state.outcomes[outcome] += 1
         value = job.results.describe(step)
         if outcome == "failed":
             self._errors[job.commit, step.cell] = error_line(result)
             value = f"failed: {error_line(result)}"
+        else:
+            job.at_hand.add((step.round, step.together))
+            self._estimate.learn(step, seconds)
         printed = f"\n{indent(result.stderr, '  ')}" if result.stderr and self._choices.show_stderr else ""
         of_rounds = f", round {step.round} of {step.rounds}" if step.rounds > 1 else ""
         return f"{job.commit[:8]} {step.cell} {value}, {seconds:.1f} s{of_rounds}{printed}"
@@ -208,10 +235,11 @@ def _is_worth_a_round(job: _Job, step: Step) -> bool:
 
 
 def _known_seconds(suite: Suite) -> dict[Cell, float]:
-    """How long each cell took when it was last run, from the newest result files of this machine."""
+    """How long a round of each cell took when it was last run, from this machine's newest result files."""
     folder = suite.results_file(suite.environments[0], suite.commits[0]).parent
     files = sorted(folder.glob("*-*.json"), key=lambda file: file.stat().st_mtime)
     known: dict[Cell, float] = {}
     for file in files[-_FILES_TO_LEARN_FROM:]:
-        known.update({cell: noted["seconds"] for cell, noted in ran(records.read_notes(file)).items()})
+        cells = ran(records.read_notes(file)).items()
+        known |= {cell: it["seconds"] / it["rounds"] for cell, it in cells if it["outcome"] != "failed"}
     return known

@@ -58,6 +58,22 @@ class Step:
         """Which `setup_cache` the cell reads; None without one."""
         return self.benchmark.get("setup_cache_key")
 
+    @property
+    def together(self) -> tuple[Cell, ...]:
+        """The cells that the first of them measures, this one included (see `paired_type`).
+
+        They differ in the benchmark's `variant` alone; where it has none, each cell is by itself.
+        """
+        variant = self.benchmark.get("variant")
+        if not variant:
+            return (self.cell,)
+        axis = self.benchmark["param_names"].index(variant)
+        name, params = self.cell
+        return tuple(
+            Cell(name, (*params[:axis], value, *params[axis + 1 :]))
+            for value in self.benchmark["params"][axis]
+        )
+
 
 def selected_cells(benchmarks: Any) -> Iterator[tuple[Mapping[str, Any], int, Cell]]:
     """Each selected cell: its benchmark, its position in the grid, its name; benchmarks by name.

@@ -108,9 +108,9 @@ class CommitResults:
         stats = grid.cell(self._results.get_result_stats, step.cell)
         return util.human_value(value, step.benchmark["unit"], err=get_err(value, stats) if stats else None)
 
-    def cache_seconds(self, key: str) -> float:
-        """How long a `setup_cache` took when it was last called; 0 if it is not known."""
-        return self._results.duration.get(f"<setup_cache {key}>", 0.0)
+    def cache_seconds(self, key: str) -> float | None:
+        """How long a `setup_cache` took when it was last called; None if it is not known."""
+        return self._results.duration.get(f"<setup_cache {key}>")
 
     def set_build_seconds(self, seconds: float) -> None:
         """Store how long the build took."""

@@ -75,6 +75,10 @@ class Session:
         """True if the cell's `setup_cache` has still to be called."""
         return step.cache_key is not None and step.cache_key not in self._caches
 
+    def cache_timeout(self, step: Step) -> float:
+        """After how many seconds the cell's `setup_cache` is ended."""
+        return self._timeouts[step.cache_key]
+
     def prepare(self, step: Step) -> None:
         """Call the cell's `setup_cache`, if it has one that was not called yet; a failure fails its cells."""
         if not self.lacks_cache(step):

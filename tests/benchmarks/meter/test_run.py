@@ -66,6 +66,14 @@ class Late:
         return 1
 
 
+class Alone:
+    version = "1"
+
+    def track_alone(self):
+        called("alone")
+        return 1
+
+
 class Cached:
     params = ([1, 2],)
     version = "1"
@@ -98,6 +106,21 @@ time_twice.version = "1"
 time_twice.rounds = 2
 time_twice.repeat = 3
 time_twice.number = 5
+"""
+
+REGISTER = "import torch\n\nfrom benchmarks.meter.benchmark_types import register\n\nregister()\n"
+PAIRED = """
+class Variants:
+    params = ([1, 2], ["a", "b", "c"])
+    param_names = ["n", "kind"]
+    variant = "kind"
+    baseline = "a"
+    version = "1"
+    repeat = 6
+
+    def paired_sums(self, n):
+        called(f"group{n}")
+        return {kind: lambda: sum(range(1000)) for kind in "abc"}
 """
 
 CONFIGURATION = {
@@ -312,6 +335,37 @@ def test_time_limit_starts_no_cell_that_would_not_be_done(project):
     project.calls()
     project.run("HEAD", "--bench", "Grid", "--again", "--time-limit", "30", code=3)
     assert set(project.calls()) == {"1a", "1b", "1c", "2a"}
+
+
+def test_time_limit_reckons_with_a_minute_for_what_was_never_run(project):
+    project.run("HEAD", "--bench", "Alone")
+    project.calls()
+    project.run("HEAD", "--bench", "Late", "--time-limit", "0.9", code=3)
+    assert project.calls() == {"before": 1}, "the first is tried, or nothing would ever be measured"
+    project.run("HEAD", "--bench", "Late", "--time-limit", "0.9", code=3)
+    assert project.calls() == {"gate": 1}
+
+
+def test_time_limit_reckons_with_a_setup_cache_that_was_never_called(project):
+    project.run("HEAD", "--bench", "Alone|Cached")
+    (results,) = project.path.glob("results/*/*-borrowed-*.json")
+    stored = json.loads(results.read_text())
+    (cache,) = (name for name in stored["durations"] if name.startswith("<setup_cache"))
+    project.calls()
+    project.run("HEAD", "--bench", "Alone|Cached", "--again", "--time-limit", "0.9")
+    assert project.calls() == {"alone": 1, "setup_cache": 1, "cached1": 1, "cached2": 1}
+    del stored["durations"][cache]
+    results.write_text(json.dumps(stored))
+    project.run("HEAD", "--bench", "Alone|Cached", "--again", "--time-limit", "0.9", code=3)
+    assert project.calls() == {"alone": 1}
+
+
+def test_time_limit_does_not_part_what_is_measured_together(project):
+    (project.path / "benchmarks" / "__init__.py").write_text(REGISTER)
+    (project.path / "benchmarks" / "cells.py").write_text(f"{SUITE}\n{PAIRED}")
+    printed = project.run("HEAD", "--bench", "Variants", "--time-limit", "0.9", code=3)
+    assert "3 of 6 cells are done" in printed
+    assert project.calls() == {"group1": 1}
 
 
 def test_death_of_the_server_fails_the_cell_in_flight_alone(project):

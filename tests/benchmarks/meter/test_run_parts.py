@@ -24,7 +24,7 @@ class Suite(dict):
 
 
 def benchmark(name, *, params=(), rounds=1, cache=None):
-    described = {"name": name, "params": [list(axis) for axis in params], "rounds": rounds}
+    described = {"name": name, "params": [list(axis) for axis in params], "rounds": rounds, "timeout": 600}
     return described | ({"setup_cache_key": cache} if cache else {})
 
 
@@ -63,7 +63,7 @@ def test_what_is_left_of_a_cell_of_three_rounds(record, left):
 
 def test_estimate_takes_the_cell_then_its_benchmark_then_all():
     estimate = Estimate({Cell("a", ("1",)): 6.0})
-    assert estimate.seconds(step("a", "1", rounds=2)) == 3.0
+    assert estimate.seconds(step("a", "1")) == 6.0
     assert estimate.seconds(step("a", "2")) is None
     assert estimate.total([step("a", "1"), step("a", "2")]) == (None, True)
     estimate.learn(step("b", "1"), 1.0)
@@ -72,16 +72,32 @@ def test_estimate_takes_the_cell_then_its_benchmark_then_all():
     assert estimate.total([step("a", "2"), step("b", "3")]) == (4.0, True)
     estimate.learn(step("a", "3"), 5.0)
     assert estimate.seconds(step("a", "2")) == 5.0
-    assert estimate.total([step("a", "1"), step("a", "2"), step("b", "3")]) == (6.0 + 5.0 + 2.0, False)
+    assert estimate.total([step("a", "1"), step("a", "2"), step("b", "4")]) == (6.0 + 5.0 + 2.0, False)
 
 
-def test_careful_estimate_is_the_longest():
+def test_careful_estimate_reckons_with_larger_cells_than_those_seen():
     estimate = Estimate({Cell("a", ("1",)): 6.0})
-    assert estimate.longest(step("b", "1")) == 0.0
-    estimate.learn(step("b", "1"), 1.0)
-    estimate.learn(step("b", "2"), 3.0)
-    assert estimate.longest(step("b", "3")) == 3.0
-    assert estimate.longest(step("a", "1")) == 6.0
+    assert estimate.careful(step("a", "1")) == 6.0
+    assert estimate.careful(step("b", "1")) == 60.0
+    estimate.learn(step("b", "1"), 20.0)
+    estimate.learn(step("b", "2"), 30.0)
+    assert estimate.careful(step("b", "1")) == 20.0, "as in this run"
+    assert estimate.careful(step("b", "3")) == estimate.careful(step("c", "1")) == 4 * 30.0
+    estimate.learn(step("b", "3"), 300.0)
+    assert estimate.careful(step("b", "4")) == 600.0, "its timeout"
+
+
+def test_cells_measured_together_take_as_long_as_the_one_that_measured_them():
+    grid = benchmark("a", params=["12", "xyz", "34"])
+    paired = grid | {"param_names": ["n", "kind", "m"], "variant": "kind"}
+    steps = plan(Suite(paired), {}, ())
+    assert [str(cell) for cell in steps[3].together] == ["a(1, x, 4)", "a(1, y, 4)", "a(1, z, 4)"]
+    assert len({step.together for step in steps}) == 4
+    assert step("a", "1").together == (Cell("a", ("1",)),)
+    estimate = Estimate({Cell("a", ("1", "x", "4")): 90.0, Cell("a", ("1", "y", "4")): 0.1})
+    estimates = [(str(step.cell), estimate.careful(step)) for step in steps if step.cell.params[2] == "4"]
+    assert estimates[:3] == [("a(1, x, 4)", 90.0), ("a(1, y, 4)", 90.0), ("a(1, z, 4)", 90.0)]
+    assert estimates[3:] == [("a(2, x, 4)", 60.0), ("a(2, y, 4)", 60.0), ("a(2, z, 4)", 60.0)]
 
 
 TRACEBACK = """For parameters: 1
