@@ -15,14 +15,14 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Literal, Protocol
 
 from benchmarks.meter.compare.builds import Build
-from benchmarks.meter.compare.servers import Benchmark, CellError, Sampler, Worker, workers
+from benchmarks.meter.compare.messages import CellError
+from benchmarks.meter.compare.servers import Benchmark, Sampler, Worker, Workers
 from benchmarks.meter.statistics import NO_DIFFERENCE, Ratio, ratio_interval, verdict
 
 MIN_TURNS = 8
@@ -68,7 +68,7 @@ class Cell:
         benchmark: its full name, as asv gives it.
         params: the repr of each parameter; empty if it has none.
         index: which combination this is; None if it has no parameters.
-        unit: "seconds" or "bytes".
+        unit: "seconds", "bytes", or whatever else the benchmark says.
     """
 
     benchmark: str
@@ -113,6 +113,11 @@ class Result:
     blocks: tuple[int, ...] = ()
     confirmed: bool = False
 
+    @property
+    def rounds(self) -> int:
+        """In how many pairs of processes it was measured."""
+        return len(set(self.blocks))
+
     def ratio(self, confidence: float = CONFIRMING_CONFIDENCE) -> Ratio:
         """HEAD over base, with its interval."""
         return ratio_interval(self.base, self.head, blocks=self.blocks, confidence=confidence)
@@ -133,7 +138,7 @@ class Result:
         return self._says(CONFIRMING_CONFIDENCE, min_effect) if self.confirmed else NO_DIFFERENCE
 
     def _says(self, confidence: float, min_effect: float) -> str:
-        measure = "memory" if self.cell.unit == "bytes" else "time"
+        measure = "time" if self.cell.unit == "seconds" else "memory"
         return verdict(self.ratio(confidence), min_effect, measure)
 
 
@@ -157,6 +162,7 @@ class Comparison:
         self._min_effect = min_effect
         self._budget_s = budget_s
         self._draw = random.Random(seed)
+        self._on_gpu: bool | None = None
         self.results: dict[Cell, Result] = {}
 
     def run(self, choose: Callable[[Iterable[Benchmark]], list[Cell]], progress: Progress) -> None:
@@ -171,27 +177,38 @@ class Comparison:
         """
         cells: list[Cell] = []
         for number in range(SCREENING_ROUNDS):
-            with self._workers() as pair:
+            with self._workers() as workers:
                 if not cells:
-                    cells = choose({**pair[0].benchmarks, **pair[1].benchmarks}.values())
+                    base, head = workers.running()
+                    cells = choose({**base.benchmarks, **head.benchmarks}.values())
                     progress.expect(SCREENING_ROUNDS * len(cells))
                 for cell in self._announced(cells, progress):
                     if cell in self.results and self.results[cell].is_settled(self._min_effect):
                         continue
-                    result = self._measure(cell, pair, number, self._budget_s)
+                    result = self._measure(cell, workers, number, self._budget_s)
                     self.results[cell] = _joined(self.results.get(cell), result)
         doubtful = [cell for cell in cells if self.results[cell].stands_out(self._min_effect / 2)]
         progress.expect(CONFIRMING_ROUNDS * len(doubtful))
-        confirmed: dict[Cell, Result] = {}
-        for number in range(CONFIRMING_ROUNDS if doubtful else 0):
-            with self._workers() as pair:
-                for cell in self._announced(doubtful, progress):
-                    result = self._measure(cell, pair, number, CONFIRMING_BUDGET * self._budget_s)
-                    confirmed[cell] = _joined(confirmed.get(cell), result)
-        self.results |= {cell: replace(result, confirmed=True) for cell, result in confirmed.items()}
+        self._confirm(doubtful, progress)
 
-    def _workers(self) -> AbstractContextManager[list[Worker]]:
-        return workers(self._builds, self._suites)
+    def _confirm(self, cells: Sequence[Cell], progress: Progress) -> None:
+        """Measure cells once more, by themselves; what is over when this is interrupted counts."""
+        confirmed: dict[Cell, Result] = {}
+        try:
+            for number in range(CONFIRMING_ROUNDS if cells else 0):
+                with self._workers() as workers:
+                    for cell in self._announced(cells, progress):
+                        result = self._measure(cell, workers, number, CONFIRMING_BUDGET * self._budget_s)
+                        confirmed[cell] = _joined(confirmed.get(cell), result)
+        finally:
+            self.results |= {
+                cell: replace(result, confirmed=True)
+                for cell, result in confirmed.items()
+                if result.outcome != "measured" or result.rounds == CONFIRMING_ROUNDS
+            }
+
+    def _workers(self) -> Workers:
+        return Workers(self._builds, self._suites, self._draw)
 
     @staticmethod
     def _announced(cells: Sequence[Cell], progress: Progress) -> Iterator[Cell]:
@@ -200,9 +217,8 @@ class Comparison:
             yield cell
             progress.finish()
 
-    def _measure(self, cell: Cell, pair: Sequence[Worker], number: int, budget_s: float) -> Result:
-        with ThreadPoolExecutor(len(pair)) as pool:
-            opened = list(pool.map(lambda worker: _opened(worker, cell), pair))
+    def _measure(self, cell: Cell, workers: Workers, number: int, budget_s: float) -> Result:
+        opened = self._opened(cell, workers.running())
         try:
             errors = [sampler if isinstance(sampler, CellError) else None for sampler in opened]
             if any(errors):
@@ -211,11 +227,23 @@ class Comparison:
             base, head = (tuple(side) for side in zip(*turns, strict=True))
             return Result(cell, base=base, head=head, blocks=(number,) * len(turns))
         except CellError as error:
-            return _without_values(cell, error, error)
+            return _without_values(cell, *(_error_of(sampler, error) for sampler in opened))
         finally:
             for sampler in opened:
                 if isinstance(sampler, Sampler):
                     sampler.close()
+
+    def _opened(self, cell: Cell, pair: Sequence[Worker]) -> list[Sampler | CellError]:
+        """The cell in both commits, at once; in turn on a GPU, where tuning one would time the other too."""
+        order = self._draw.sample(range(len(pair)), len(pair))
+        with ThreadPoolExecutor(1 if self._is_on_gpu(pair) else len(pair)) as pool:
+            opened = dict(zip(order, pool.map(lambda side: _opened(pair[side], cell), order), strict=True))
+        return [opened[side] for side in range(len(pair))]
+
+    def _is_on_gpu(self, pair: Sequence[Worker]) -> bool:
+        if self._on_gpu is None:
+            self._on_gpu = pair[0].on_gpu
+        return self._on_gpu
 
 
 def take_turns(
@@ -224,9 +252,9 @@ def take_turns(
     """The median of a block of base and of one of head, turn by turn, until the budget is used up.
 
     Raises:
-        CellError: if a sample fails, or is no positive number, which no ratio can be made of.
+        CellError: if a sample fails; it says of which sampler.
     """
-    block = _block_size(base, head)
+    block = _block_size([base, head], draw)
     turns: list[tuple[float, float]] = []
     end = time.monotonic() + budget_s
     while len(turns) < MIN_TURNS or (len(turns) < MAX_TURNS and time.monotonic() < end):
@@ -237,11 +265,11 @@ def take_turns(
     return turns
 
 
-def _block_size(base: Sampler, head: Sampler) -> int:
+def _block_size(samplers: Sequence[Sampler], draw: random.Random) -> int:
     began = time.monotonic()
-    base.sample(1)
-    head.sample(1)
-    one = (time.monotonic() - began) / 2
+    for sampler in draw.sample(samplers, len(samplers)):
+        sampler.sample(1)
+    one = (time.monotonic() - began) / len(samplers)
     return max(1, min(MAX_BLOCK, math.ceil(BLOCK_S / one)))
 
 
@@ -250,6 +278,17 @@ def _opened(worker: Worker, cell: Cell) -> Sampler | CellError:
         return worker.open(cell.benchmark, cell.index)
     except CellError as error:
         return error
+
+
+def _error_of(sampler: Sampler, error: CellError) -> CellError | None:
+    """What keeps a sampler from giving samples, when some sampler's error is known."""
+    if error.sampler is sampler:
+        return error
+    try:
+        sampler.sample(1)
+    except CellError as own:
+        return own
+    return None
 
 
 def _without_values(cell: Cell, base: CellError | None, head: CellError | None) -> Result:

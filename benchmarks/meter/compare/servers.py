@@ -4,21 +4,32 @@ In: builds. Out: `Sampler`s, which give seconds or bytes on demand. Only one pro
 samples are taken: the others wait in a read. Setting up, which is not measured, goes on in parallel.
 """
 
+import math
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Self
 
 from benchmarks.meter.compare.builds import Build
+from benchmarks.meter.compare.messages import (
+    CellError,
+    accepted,
+    as_error,
+    listening_at,
+    ready,
+    receive,
+    send,
+)
 from benchmarks.meter.conditions import CONDITIONS
 
 SETUP_TIMEOUT_S = 120.0
@@ -30,35 +41,37 @@ Benchmark = dict[str, Any]
 """A benchmark as its worker describes it: name, type, unit, params and more; see `worker._described`."""
 
 
-class CellError(Exception):
-    """A cell of one commit has no samples; the message says why.
-
-    Attributes:
-        skipped: the commit cannot run the cell (n/a), rather than failing in it.
-    """
-
-    def __init__(self, message: str, *, skipped: bool = False):
-        super().__init__(message)
-        self.skipped = skipped
-
-
 @dataclass
 class Worker:
     """One commit's process, with the suites imported."""
 
     build: Build
     suites: Path
-    listener: Listener
+    listener: socket.socket
     orders: Connection
     process: subprocess.Popen
+    scratch: Path
     caches: dict[str, Path] = field(default_factory=dict)
-    scratch: Path = Path()
+    lost_touch: bool = False
+    """An order had no answer: one that comes late would be taken for the next one's."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can take orders."""
+        return not self.lost_touch and self.process.poll() is None
 
     @cached_property
     def benchmarks(self) -> dict[str, Benchmark]:
         """Every benchmark that the suites define for this commit, by name."""
-        self.orders.send(("list",))
-        return {benchmark["name"]: benchmark for benchmark in _receive(self.orders, IMPORT_TIMEOUT_S)}
+        send(self.orders, ("list",))
+        return {benchmark["name"]: benchmark for benchmark in receive(self.orders, IMPORT_TIMEOUT_S)}
+
+    @cached_property
+    def on_gpu(self) -> bool:
+        """Whether torch would compute on a GPU."""
+        child, answer = self._child("on_gpu", "", self.scratch, IMPORT_TIMEOUT_S)
+        child.end()
+        return bool(answer)
 
     def open(self, name: str, index: int | None) -> "Sampler":
         """Set a cell up in a child and take its first sample, which is a warm-up.
@@ -75,89 +88,154 @@ class Worker:
             raise CellError("the suites define no such benchmark for this commit", skipped=True)
         timeout = benchmark["timeout"] or SETUP_TIMEOUT_S
         order = name if index is None else f"{name}-{index}"
-        return Sampler(*self._child("cell", order, self._cache(benchmark), timeout), timeout)
+        child, _ = self._child("cell", order, self._cache(benchmark), timeout)
+        return Sampler(child, timeout)
+
+    def wait_for_end(self, pid: int) -> None:
+        """Wait until a child that was killed is gone, and its memory free."""
+        try:
+            send(self.orders, ("wait", pid))
+            receive(self.orders, SETUP_TIMEOUT_S)
+        except CellError:
+            self.lost_touch = True
 
     def _cache(self, benchmark: Benchmark) -> Path:
         key = benchmark["setup_cache_key"]
         if key not in self.caches:
             folder = self.scratch / str(len(self.caches))
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)
             if key is not None:
                 name = benchmark["name"] + ("-0" if benchmark["params"] else "")
-                connection, pid = self._child("setup_cache", name, folder, 10 * SETUP_TIMEOUT_S)
-                _close(connection, pid)
+                child, _ = self._child("setup_cache", name, folder, 10 * SETUP_TIMEOUT_S)
+                child.end()
             self.caches[key] = folder
         return self.caches[key]
 
-    def _child(self, order: str, name: str, folder: Path, timeout: float) -> tuple[Connection, int]:
-        self.orders.send((order, name, str(folder)))
-        connection = self.listener.accept()
-        pid = _receive(connection, timeout)
+    def _child(self, order: str, name: str, folder: Path, timeout: float) -> tuple["_Child", Any]:
+        """A child that carries out an order, and what it answers once it is ready."""
         try:
-            _expect_ready(_receive(connection, timeout))
-        except BaseException:
-            _close(connection, pid)
+            send(self.orders, (order, name, str(folder)))
+            connection = accepted(self.listener, self.process, timeout)
+            child = _Child(self, connection, receive(connection, timeout))
+        except CellError:
+            self.lost_touch = True
             raise
-        return connection, pid
+        try:
+            return child, ready(receive(connection, timeout))
+        except BaseException:
+            child.end()
+            raise
+
+
+@dataclass(frozen=True)
+class _Child:
+    worker: Worker
+    connection: Connection
+    pid: int
+
+    def end(self) -> None:
+        """Kill it and wait until it is gone: a GPU's memory is free only then."""
+        self.connection.close()
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        self.worker.wait_for_end(self.pid)
 
 
 class Sampler:
     """A cell that is set up in one commit's child process and waits to be asked for samples."""
 
-    def __init__(self, connection: Connection, pid: int, timeout: float):
-        self._connection = connection
-        self._pid = pid
+    def __init__(self, child: _Child, timeout: float):
+        self._child = child
         self._timeout = timeout
 
     def sample(self, count: int) -> list[float]:
         """`count` samples in a row, in the benchmark's unit.
 
         Raises:
-            CellError: if the benchmark fails, is out of time, or gives a value that is not finite.
+            CellError: if the benchmark fails, is out of time, or gives a value that is not positive and
+                finite, which no ratio can be made of.
         """
-        self._connection.send(count)
-        answer = _receive(self._connection, self._timeout)
-        if isinstance(answer, list):
-            return answer
-        raise _error(answer)
+        try:
+            return self._sampled(count)
+        except CellError as error:
+            error.sampler = self
+            raise
 
     def close(self) -> None:
         """End the child."""
-        _close(self._connection, self._pid)
+        self._child.end()
+
+    def _sampled(self, count: int) -> list[float]:
+        send(self._child.connection, count)
+        answer = receive(self._child.connection, self._timeout)
+        if not isinstance(answer, list):
+            raise as_error(answer)
+        for value in answer:
+            if not 0 < value < math.inf:
+                raise CellError(f"{value:g} is no positive number to make a ratio of", skipped=True)
+        return answer
+
+
+class Workers:
+    """A worker for each build; a context manager, at whose end they and all their children are gone.
+
+    Args:
+        builds: of the commits.
+        suites: the folder of the asv suites.
+        draw: draws the order in which they start.
+    """
+
+    def __init__(self, builds: Sequence[Build], suites: Path, draw: random.Random):
+        self._builds = builds
+        self._suites = suites
+        self._draw = draw
+        self._stack = ExitStack()
+        self._running: list[Worker] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def running(self) -> list[Worker]:
+        """The workers, in the order of the builds: started together, and again if one can take no orders.
+
+        Raises:
+            CellError: if a worker cannot start; the message holds what it printed.
+        """
+        if not self._running or not all(worker.usable for worker in self._running):
+            self._stack.close()
+            self._running = self._stack.enter_context(_started(self._builds, self._suites, self._draw))
+        return self._running
 
 
 @contextmanager
-def workers(builds: Sequence[Build], suites: Path) -> Iterator[list[Worker]]:
-    """One worker for each build, started together; gone, with all their children, at the end.
-
-    Raises:
-        CellError: if a worker cannot start; the message holds what it printed.
-    """
+def _started(builds: Sequence[Build], suites: Path, draw: random.Random) -> Iterator[list[Worker]]:
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(TemporaryDirectory(prefix="compare-")))
-        started = []
-        for number, build in enumerate(builds):
+        listening = {}
+        for number in draw.sample(range(len(builds)), len(builds)):
             folder = scratch / str(number)
             folder.mkdir()
-            listener = stack.enter_context(Listener(str(folder / "socket"), family="AF_UNIX"))
-            started.append((build, folder, listener, stack.enter_context(_process(build, suites, folder))))
-        yield [
-            Worker(
-                build,
-                suites,
+            listener = stack.enter_context(listening_at(folder / "socket"))
+            listening[number] = (
+                folder,
                 listener,
-                stack.enter_context(_greeted(listener, process, folder)),
-                process,
-                scratch=folder,
+                stack.enter_context(_process(builds[number], suites, folder)),
             )
-            for build, folder, listener, process in started
-        ]
+        workers = []
+        for number, build in enumerate(builds):
+            folder, listener, process = listening[number]
+            orders = stack.enter_context(_greeted(listener, process, folder))
+            workers.append(Worker(build, suites, listener, orders, process, folder))
+        yield workers
 
 
 @contextmanager
 def _process(build: Build, suites: Path, folder: Path) -> Iterator[subprocess.Popen]:
     command = [sys.executable, "-P", str(_WORKER), str(suites), str(folder / "socket"), str(build.folder)]
-    environment = {**os.environ, **CONDITIONS, "PYTHONPATH": str(build.folder)}
+    environment = {**CONDITIONS, **os.environ, "PYTHONPATH": str(build.folder)}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             command, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True
@@ -171,45 +249,12 @@ def _process(build: Build, suites: Path, folder: Path) -> Iterator[subprocess.Po
         process.wait()
 
 
-def _greeted(listener: Listener, process: subprocess.Popen, folder: Path) -> Connection:
+def _greeted(listener: socket.socket, process: subprocess.Popen, folder: Path) -> Connection:
     """The worker's connection for orders; a worker that ends instead of connecting gives what it printed."""
-
-    def end_waiting() -> None:
-        process.wait()
-        with suppress(OSError):
-            Client(listener.address).close()
-
-    threading.Thread(target=end_waiting, daemon=True).start()
-    connection = listener.accept()
     try:
-        _receive(connection, IMPORT_TIMEOUT_S)
-    except CellError:
-        printed = (folder / "log").read_text(errors="replace").strip()
+        connection = accepted(listener, process, IMPORT_TIMEOUT_S)
+        receive(connection, IMPORT_TIMEOUT_S)
+    except CellError as error:
+        printed = (folder / "log").read_text(errors="replace").strip() or str(error)
         raise CellError(f"the suites cannot be imported:\n{printed[-2000:]}") from None
     return connection
-
-
-def _receive(connection: Connection, timeout: float) -> Any:
-    if not connection.poll(timeout):
-        raise CellError(f"no answer within {timeout:.0f} s")
-    try:
-        return connection.recv()
-    except EOFError:
-        raise CellError("its process ended; out of memory?") from None
-
-
-def _expect_ready(answer: tuple[str, Any]) -> None:
-    if answer[0] != "ready":
-        raise _error(answer)
-
-
-def _error(answer: tuple[str, str]) -> CellError:
-    """A worker's ("skipped" or "failed", text) as an exception."""
-    kind, text = answer
-    return CellError(text, skipped=kind == "skipped")
-
-
-def _close(connection: Connection, pid: int) -> None:
-    connection.close()
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)

@@ -1,9 +1,10 @@
 """The process that holds one commit: it imports the suites once and forks a child for each cell.
 
 Started by `servers.py` as a script, with the commit's packages first on its import path. It takes orders
-over a socket: list the benchmarks, run a `setup_cache`, open a cell. An opened cell is a forked child that
-sets the benchmark up, says so, and then gives one block of samples each time it is asked, until the
-connection closes. Everything that is measured goes through the benchmark's own asv type, so any type works.
+over a socket: list the benchmarks, run a `setup_cache`, open a cell, wait until its process is gone. An
+opened cell is a forked child that sets the benchmark up, says so, and then gives one block of samples each
+time it is asked, until the connection closes. Everything that is measured goes through the benchmark's own
+asv type, so any type works.
 """
 
 import contextlib
@@ -36,10 +37,11 @@ def main() -> None:
             order, *details = orders.recv()
             if order == "list":
                 orders.send([_described(benchmark) for benchmark in benchmarks.values()])
+            elif order == "wait":
+                orders.send(_gone(*details))
             elif os.fork() == 0:
-                _become_cell(suites, address, order, *details)
-            else:
-                _reap()
+                orders.close()  # the worker's alone, so that its end shows
+                _become_child(suites, address, order, *details)
 
 
 def _check_origin(packages: Path) -> None:
@@ -69,7 +71,7 @@ def _described(benchmark: Any) -> dict[str, Any]:
     }
 
 
-def _become_cell(suites: str, address: str, order: str, name: str, folder: str) -> None:
+def _become_child(suites: str, address: str, order: str, name: str, folder: str) -> None:
     """Run in the child: do the order in `folder`, then end the process without the parent's clean-up."""
     status = 1
     with Client(address) as coordinator:
@@ -78,6 +80,8 @@ def _become_cell(suites: str, address: str, order: str, name: str, folder: str) 
             os.chdir(folder)
             if order == "setup_cache":
                 _set_up_cache(coordinator, suites, name)
+            elif order == "on_gpu":
+                coordinator.send(("ready", _is_on_gpu()))
             else:
                 _serve_samples(coordinator, suites, name)
             status = 0
@@ -106,24 +110,41 @@ def _serve_samples(coordinator: Connection, suites: str, name: str) -> None:
         coordinator.send(("skipped", "setup raised NotImplementedError"))
         return
     try:
-        coordinator.send(("ready", _sample(benchmark)))
+        coordinator.send(("ready", _samples(benchmark, 1)))
         while True:
-            coordinator.send([_sample(benchmark) for _ in range(coordinator.recv())])
+            coordinator.send(_samples(benchmark, coordinator.recv()))
     except SkipNotImplemented as reason:
         coordinator.send(("skipped", str(reason)))
     finally:
         benchmark.do_teardown()
 
 
-def _sample(benchmark: Any) -> float:
-    result = benchmark.do_run()
+def _samples(benchmark: Any, count: int) -> list[float]:
+    """`count` samples: of the meter's types at one go, lest a GPU idle between them; of others singly."""
+    if not hasattr(benchmark, "take"):
+        return [_value(benchmark.do_run()) for _ in range(count)]
+    benchmark._attr_sources[0].repeat = count  # noqa: SLF001 - there asv_runner puts what `-a` says
+    return list(benchmark.do_run()["samples"])
+
+
+def _value(result: Any) -> float:
     return float(result["samples"][0] if isinstance(result, dict) else result)
 
 
-def _reap() -> None:
+def _gone(pid: int) -> int:
+    """The child's pid, when it has ended and been cleared away."""
     with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+        os.waitpid(pid, 0)
+    return pid
+
+
+def _is_on_gpu() -> bool:
+    """Whether torch computes on a GPU; only for children, since no fork survives CUDA's initialisation."""
+    try:
+        import torch
+    except (ImportError, OSError):
+        return False
+    return torch.cuda.is_available()
 
 
 if __name__ == "__main__":
