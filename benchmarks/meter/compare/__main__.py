@@ -19,8 +19,12 @@ from rich.console import Console
 from benchmarks.meter.compare import report
 from benchmarks.meter.compare.builds import UNCOMMITTED, Build, RevisionError, build, left_main
 from benchmarks.meter.compare.duel import BUDGET_S, MIN_EFFECT, Cell, Comparison
+from benchmarks.meter.compare.messages import CellError
 from benchmarks.meter.compare.progress import ProgressBar
-from benchmarks.meter.compare.servers import Benchmark, CellError
+from benchmarks.meter.compare.servers import Benchmark
+from benchmarks.meter.whole_file import replacing
+
+INTERRUPTED = "interrupted"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,17 +37,17 @@ def main(arguments: list[str] | None = None) -> int:
         suites = Path(Config.load("asv.conf.json").benchmark_dir).resolve()
         comparison = Comparison(base, head, suites, min_effect=options.min_effect, budget_s=options.budget)
         console.print(f"{head.label} ({head.commit[:8]}) against {base.label} ({base.commit[:8]})")
-        interrupted = _run(comparison, options.bench, console)
+        cut_short = _run(comparison, options.bench, console)
     except (RevisionError, CellError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     results = list(comparison.results.values())
-    console.print(report.rendered(results, options.min_effect, show_all=options.all))
     if options.out:
         _write(options.out, base, head, [report.as_json(result, options.min_effect) for result in results])
-    if interrupted:
-        print("interrupted: differences are only called when they are confirmed", file=sys.stderr)
-        return 130
+    console.print(report.rendered(results, options.min_effect, show_all=options.all))
+    if cut_short:
+        print(f"{cut_short}: differences are only called when they are confirmed", file=sys.stderr)
+        return 130 if cut_short == INTERRUPTED else 2
     if report.worse(results, options.min_effect):
         return 1
     return 2 if any(result.outcome == "failed" for result in results) else 0
@@ -114,22 +118,28 @@ def _chosen(benchmarks: Iterable[Benchmark], patterns: list[re.Pattern[str]] | N
     return chosen
 
 
-def _run(comparison: Comparison, patterns: list[re.Pattern[str]] | None, console: Console) -> bool:
-    """Run the comparison under a progress bar; whether Ctrl-C ended it."""
+def _run(comparison: Comparison, patterns: list[re.Pattern[str]] | None, console: Console) -> str:
+    """Run the comparison under a progress bar; what cut it short, if something did.
+
+    Raises:
+        CellError: if nothing could be measured at all.
+    """
     with ProgressBar(console) as progress:
         try:
             comparison.run(partial(_chosen, patterns=patterns), progress)
         except KeyboardInterrupt:
-            return True
-    return False
+            return INTERRUPTED
+        except CellError as error:
+            if not comparison.results:
+                raise
+            return f"error: {error}"
+    return ""
 
 
 def _write(path: Path, base: Build, head: Build, cells: list[dict[str, Any]]) -> None:
     document = {"base": base.commit, "head": head.commit, "cells": cells}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".partial")
-    beside.write_text(json.dumps(document, indent=1))
-    beside.replace(path)
+    with replacing(path) as beside:
+        beside.write_text(json.dumps(document, indent=1))
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def _table(results: Sequence[Result], min_effect: float) -> Table:
 
 
 def _quantity(value: float, unit: str) -> str:
-    scales = _SCALES[unit]
+    scales = _SCALES.get(unit, ((1, unit),))
     size, name = next((scale for scale in scales if value >= scale[0]), scales[-1])
     return f"{value / size:.3g} {name}"
 
@@ -103,9 +103,20 @@ def _summary(results: Sequence[Result], measured: Sequence[Result], min_effect: 
     if skipped:
         counts.append(f"{skipped} n/a")
     counts.append(f"{len(measured) - len(changed)} {NO_DIFFERENCE}")
-    unseen = [result.ratio().relative_error for result in measured if not result.confirmed]
-    blind = f"; of these, half are known within {statistics.median(unseen):.1%}" if unseen else ""
-    return f"{len(results)} cells: {', '.join(counts)}{blind}."
+    return f"{len(results)} cells: {', '.join(counts)}{_blindness(measured, min_effect)}."
+
+
+def _blindness(measured: Sequence[Result], min_effect: float) -> str:
+    """How closely unchanged cells are known. One round tells nothing of what differs between processes."""
+    errors = [
+        result.ratio().relative_error
+        for result in measured
+        if result.rounds > 1 and result.verdict(min_effect) == NO_DIFFERENCE
+    ]
+    if not errors:
+        return ""
+    known = f"half are known within {statistics.median(errors):.1%}"
+    return f"; of those measured in more than one process ({len(errors)}), {known}"
 
 
 def _last_line(text: str) -> str:
