@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from asv_runner import benchmarks as asv_types
 from asv_runner.benchmarks.mark import skip_benchmark
 
-from benchmarks.meter.cell import MeasuredBenchmark, ThrottleWatch, facts
-from benchmarks.meter.clocks import clock, device
+from benchmarks.meter.cell import MeasuredBenchmark, facts
+from benchmarks.meter.clocks import device
 from benchmarks.meter.memory import Peak, peak_probe
 from benchmarks.meter.nvml import Throttle
 from benchmarks.meter.nvml_types import Energy, NvmlMemory
@@ -47,18 +47,20 @@ def cuda_only(definition: Definition) -> Definition:
 class CudaTime(MeasuredBenchmark):
     """`cudatime_*`: the time of a call on the GPU; without one, on the processor.
 
-    Attributes of the suite: `l2`, "cold" (as by default) or "hot".
+    Attributes of the suite:
+        l2: "cold" (as by default) or "hot".
+        queue: "as it comes" by default; "full" for calls that take the GPU less than a launch takes the
+            processor. The note of a cell measured on a GPU says whether its calls were `host_bound`.
     """
 
     name_regex = re.compile(r"^cudatime_.+$")
     kind = "cudatime"
 
     def take(self, *params: Any) -> Sequence[float]:
-        watch = ThrottleWatch()
-        used = clock(self.attribute("l2", "cold"), watch.look)
-        plan = self.plan(batch=used.batch)
-        samples = self.sample(used.seconds, partial(self.func, *params), plan)
-        self.note("cell", **facts(used.name, len(samples), watch.seen, used.l2))
+        timer = self.timer()
+        plan = self.plan(batch=timer.clock.batch)
+        samples = self.sample(timer.clock.seconds, partial(self.func, *params), plan)
+        self.note("cell", **timer.facts(len(samples)))
         return samples
 
 

@@ -7,12 +7,13 @@ about them (`notes`). A cell that cannot be measured is n/a with its reason, nev
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from asv_runner.benchmarks._base import Benchmark, _get_first_attr
 from asv_runner.benchmarks.mark import SkipNotImplemented
 
-from benchmarks.meter.clocks import device, device_name, threads
+from benchmarks.meter.clocks import Clock, clock, device, device_name, threads
 from benchmarks.meter.memory import UnavailableError, is_out_of_memory, release
 from benchmarks.meter.notes import note
 from benchmarks.meter.nvml import Device, Throttle, open_cuda_device
@@ -107,6 +108,12 @@ class MeasuredBenchmark(Benchmark):
 
         return [float(sample) for sample in measure_turns(instrument, [call], plan, suffice)[:, 0]]
 
+    def timer(self) -> "Timer":
+        """The clock that the attributes ask for, on the device that torch would use."""
+        watch = ThrottleWatch()
+        queue = self.attribute("queue", "as it comes")
+        return Timer(clock(self.attribute("l2", "cold"), watch.look, queue), watch)
+
     def note(self, kind: str, **fields: Any) -> None:
         """Note something of this cell."""
         note(kind, benchmark=self.name, params=self._cell, **fields)
@@ -138,10 +145,16 @@ class MeasuredBenchmark(Benchmark):
 
 
 class ThrottleWatch:
-    """What held the GPU's clocks down, each time it was looked at; nothing where NVML does not tell."""
+    """The clock of the GPU and what held it down, at each look; nothing where NVML does not tell.
+
+    Attributes:
+        seen: what held the clocks down at any look.
+        sm_mhz: the lowest and the highest clock of the multiprocessors; None without one.
+    """
 
     def __init__(self) -> None:
         self.seen = Throttle(0)
+        self.sm_mhz: tuple[int, int] | None = None
         self._device: Device | None = None
         if device() == "cuda":
             import torch
@@ -149,22 +162,40 @@ class ThrottleWatch:
             self._device = open_cuda_device(torch.cuda.current_device(), missing="null")
 
     def look(self) -> None:
-        """Add what holds the clocks down now."""
+        """Add what the clock is now, and what holds it down."""
         if self._device is None:
             return
         try:
             self.seen |= self._device.throttle() or 0
+            now = self._device.sm_clock_mhz()
         except NvmlError:
             self._device = None
+            return
+        if now is not None:
+            low, high = self.sm_mhz or (now, now)
+            self.sm_mhz = min(low, now), max(high, now)
 
 
-def facts(clock: str, iterations: int, throttle: Throttle, l2: str | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Timer:
+    """A clock, and what watches the GPU meanwhile."""
+
+    clock: Clock
+    watch: ThrottleWatch
+
+    def facts(self, iterations: int) -> dict[str, Any]:
+        """How so many samples were taken, for a note; asked when they are."""
+        how = facts(self.clock.name, iterations, self.watch.seen, self.clock.l2)
+        return {**how, **self.clock.launches, "sm_mhz": self.watch.sm_mhz}
+
+
+def facts(name: str, iterations: int, throttle: Throttle, l2: str | None = None) -> dict[str, Any]:
     """How samples were taken, for a note: with what, how many, on which device, held down by what."""
     return {
         "device": device_name(),
         "threads": threads(),
         "l2": l2,
-        "clock": clock,
+        "clock": name,
         "iterations": iterations,
         "throttle": list(throttle.names),
         "marked": throttle.invalidates,

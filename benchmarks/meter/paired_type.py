@@ -6,9 +6,9 @@ from collections.abc import Callable, Hashable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import Any
 
-from benchmarks.meter.cell import MeasuredBenchmark, ThrottleWatch, facts
-from benchmarks.meter.clocks import clock
+from benchmarks.meter.cell import MeasuredBenchmark, facts
 from benchmarks.meter.memory import UnavailableError, peak_probe
+from benchmarks.meter.nvml import Throttle
 from benchmarks.meter.pairs import Outcome, Store, measure_variants
 from benchmarks.meter.sampling import Call, Instrument, Plan
 from benchmarks.meter.statistics import Ratio, verdict
@@ -46,7 +46,7 @@ class Paired(MeasuredBenchmark):
         baseline: the value that the others are compared with.
         measure: "time" (by default, on the clock of `cudatime_*`) or "memory".
         min_effect: the smallest difference worth a verdict, 0.01 by default.
-        l2: see `cudatime_*`.
+        l2, queue: see `cudatime_*`.
         repeat: its seconds are for each variant.
     """
 
@@ -114,18 +114,22 @@ class Paired(MeasuredBenchmark):
         return asked
 
     def _outcomes(self, calls: Mapping[Hashable, Call]) -> dict[Hashable, Outcome]:
-        watch = ThrottleWatch()
-        how: dict[str, str]
         if self.measure == "memory":
-            plan, how = self.plan(warmups=1, batch=6), {"clock": "peak memory"}
-            instrument: Instrument = self._growths
-        else:
-            used = clock(self.attribute("l2", "cold"), watch.look)
-            plan, how = self.plan(batch=used.batch), {"clock": used.name, "l2": used.l2}
-            instrument = used.seconds
+            return self._compared(calls, self._growths, self.plan(warmups=1, batch=6), _memory_facts)
+        timer = self.timer()
+        return self._compared(calls, timer.clock.seconds, self.plan(batch=timer.clock.batch), timer.facts)
+
+    def _compared(
+        self,
+        calls: Mapping[Hashable, Call],
+        instrument: Instrument,
+        plan: Plan,
+        described: Callable[[int], dict[str, Any]],
+    ) -> dict[Hashable, Outcome]:
+        """Each variant's outcome, with what there is to say of so many samples."""
         measured = measure_variants(instrument, calls, self._baseline, _for_each(calls, plan), self.target())
         return {
-            value: replace(outcome, facts=facts(iterations=len(outcome.samples), throttle=watch.seen, **how))
+            value: replace(outcome, facts=described(len(outcome.samples)))
             for value, outcome in measured.items()
         }
 
@@ -169,6 +173,10 @@ class Paired(MeasuredBenchmark):
         else:
             return
         raise ValueError(message)
+
+
+def _memory_facts(iterations: int) -> dict[str, Any]:
+    return facts("peak memory", iterations, Throttle(0))
 
 
 def _without(values: Sequence[Any], position: int) -> list[Any]:

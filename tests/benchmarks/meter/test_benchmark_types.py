@@ -11,7 +11,7 @@ import torch
 from asv_runner import benchmarks as asv_types
 from asv_runner.benchmarks.mark import SkipNotImplemented
 
-from benchmarks.meter import benchmark_types, cell, nvml_types
+from benchmarks.meter import cell, nvml_types
 from benchmarks.meter.benchmark_types import CudaTime, DeviceMemory, cuda_only, register
 from benchmarks.meter.memory import peak_probe
 from benchmarks.meter.notes import NOTES_VARIABLE
@@ -110,6 +110,7 @@ def test_a_cell_is_set_up_once_sampled_and_torn_down(notes):
             "iterations": len(result["samples"]),
             "throttle": [],
             "marked": False,
+            "sm_mhz": None,
         }
     ]
 
@@ -238,27 +239,56 @@ class FakeGpu:
 
     def __init__(self):
         self.answers = iter([Throttle.IDLE, Throttle.HW_THERMAL, None])
+        self.clocks = iter([1410, 1100, None])
 
     def throttle(self):
         return next(self.answers)
 
+    def sm_clock_mhz(self):
+        return next(self.clocks)
 
-def test_a_cell_measured_while_the_gpu_was_too_hot_is_marked(notes, monkeypatch):
+
+@pytest.fixture
+def fake_clock(monkeypatch):
+    """A GPU, and a clock that looks at it at each call; gives what the clock was asked for."""
     monkeypatch.setattr(cell, "device", lambda: "cuda")
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(cell, "open_cuda_device", lambda _index, missing: missing == "null" and FakeGpu())
-    looks = []
+    asked = []
 
-    def clock(l2, look):
-        looks.extend([look, l2])
+    def clock(l2, look, queue):
+        asked.append((l2, queue))
         return types.SimpleNamespace(
-            name="fake", l2=l2, batch=3, seconds=lambda calls: [look() or 1.0 for _ in calls]
+            name="fake",
+            l2=l2,
+            batch=3,
+            launches={"queue": queue, "host_bound": True},
+            seconds=lambda calls: [look() or 1.0 for _ in calls],
         )
 
-    monkeypatch.setattr(benchmark_types, "clock", clock)
+    monkeypatch.setattr(cell, "clock", clock)
+    return asked
+
+
+@pytest.mark.usefixtures("fake_clock")
+def test_a_cell_measured_while_the_gpu_was_too_hot_is_marked(notes):
     run(made(CudaTime, Suite, "cudatime_x", repeat=3, warmup_time=0, l2="hot"))
     (note,) = notes()
     assert (note["marked"], note["throttle"], note["l2"]) == (True, ["idle", "hw thermal"], "hot")
+
+
+@pytest.mark.parametrize(("kind", "method"), [(CudaTime, "cudatime_x"), (Paired, "paired_x")])
+def test_a_cell_notes_the_clock_and_how_calls_got_to_the_gpu(notes, fake_clock, kind, method):
+    class Queued(Suite if kind is CudaTime else Variants):
+        queue = "full"
+
+        def paired_x(self, _size):
+            return {0: lambda: None}
+
+    run(made(kind, Queued, method, repeat=3, warmup_time=0))
+    (note,) = notes()
+    assert fake_clock == [("cold", "full")]
+    assert (note["queue"], note["host_bound"], note["sm_mhz"]) == ("full", True, [1100, 1410])
 
 
 def test_a_driver_that_fails_to_tell_costs_no_number(monkeypatch):

@@ -11,6 +11,7 @@ import torch
 
 from benchmarks.meter import clocks
 from benchmarks.meter.clocks import CpuClock, CudaClock, clock, device, device_name, threads
+from benchmarks.meter.launches import FullQueue
 
 
 @dataclass
@@ -45,6 +46,9 @@ class FakeEvent:
         self.stream.order.append("event")
         self.at = self.stream.milliseconds
 
+    def query(self):
+        return self.stream.waited
+
     def elapsed_time(self, end):
         assert self.stream.waited, "an event must be over before it is asked"
         return end.at - self.at
@@ -56,6 +60,16 @@ def test_a_cold_clock_flushes_before_each_pair_of_events_and_waits_once():
     assert cold.seconds([stream.call] * 3) == pytest.approx([0.005] * 3)
     assert stream.order == ["flush", "event", "call", "event"] * 3 + ["look", "synchronise"]
     assert cold.l2 == "cold"
+
+
+def test_a_full_queue_holds_the_device_back_once_a_batch():
+    stream = FakeStream()
+    queue = FullQueue(lambda cycles: stream.order.append(f"hold {cycles > 0}"))
+    cold = CudaClock(
+        stream.event, stream.synchronise, stream.flush, lambda: stream.order.append("look"), queue=queue
+    )
+    assert cold.seconds([stream.call] * 3) == pytest.approx([0.005] * 3)
+    assert stream.order == ["hold True", *["flush", "event", "call", "event"] * 3, "look", "synchronise"]
 
 
 def test_a_hot_clock_does_not_flush():
@@ -87,6 +101,7 @@ def fake_cuda(monkeypatch):
         synchronize=stream.synchronise,
         get_device_properties=lambda _index: types.SimpleNamespace(L2_cache_size=40 * 2**20),
         get_device_name=lambda: "NVIDIA A100-SXM4-80GB",
+        _sleep=lambda _cycles: stream.order.append("hold"),
     )
     fake = types.SimpleNamespace(
         cuda=cuda, empty=Buffer, int8=torch.int8, get_num_threads=lambda: 8, version=torch.version
@@ -108,6 +123,20 @@ def test_a_gpu_gets_events_and_a_buffer_of_twice_its_cache(fake_cuda):
 def test_a_hot_gpu_needs_no_buffer(fake_cuda):
     assert clock("hot").flush is None
     assert fake_cuda.buffers == []
+
+
+def test_a_gpu_is_held_back_where_the_queue_is_to_be_full(fake_cuda):
+    made = clock("hot", queue="full")
+    made.seconds([fake_cuda.stream.call])
+    assert fake_cuda.stream.order == ["hold", "event", "call", "event", "synchronise"]
+    assert made.launches == {"queue": "full", "host_bound": False}
+
+
+@pytest.mark.parametrize("place", ["no_gpu", "fake_cuda"])
+def test_a_queue_that_there_is_not_is_an_error_everywhere(request, place):
+    request.getfixturevalue(place)
+    with pytest.raises(ValueError, match=r"queue is 'empty', but must be one of \['as it comes', 'full'\]"):
+        clock(queue="empty")
 
 
 @pytest.fixture
