@@ -123,5 +123,5 @@ class FullQueue(Queue):
         self._calls += len(launches)
         self._late += sum(launch.reached for launch in launches)
         self._call_s = batch.queuing_s / len(launches)
-        if launches[-1].reached:
-            self._most = max(1, len(launches) // 2)
+        if launches[-1].reached and len(launches) > 1:
+            self._most = len(launches) // 2
