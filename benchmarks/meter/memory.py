@@ -1,12 +1,14 @@
 """Memory: how much a call needs at its peak, by torch's allocator on a GPU, by the kernel on a processor.
 
-In: a call. Out: bytes. The allocator counts exactly what tensors take (in blocks of 512 bytes), not what it
-keeps in reserve. The kernel counts pages that were touched (a tensor never written takes nothing), and sums
-them up in batches: it may be off by some 100 KiB for each processor that the process ran on.
+In: a call. Out: bytes. The allocator counts the blocks that it handed out, not what it keeps in reserve: a
+block is its tensor's size rounded up to 512 bytes, or a free one that is up to 1 MiB larger. The kernel counts
+pages that were touched (a tensor never written takes nothing), and sums them up in batches: it may be off by
+some 100 KiB for each processor that the process ran on.
 """
 
 import ctypes
 import gc
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +25,9 @@ _RESET_PEAK = "5"
 # glibc's malloc.h
 _MMAP_THRESHOLD, _LARGE_BLOCK_BYTES = -3, 128 * 1024
 _MMAP_MAX, _MAPPED_BLOCKS = -4, 65536
+
+_OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|_ALLOC(ATION)?_FAILED", re.IGNORECASE)
+"""In the words of CUDA and Triton, of torch on a processor, and of cuBLAS, cuDNN and cuFFT."""
 
 _trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 """Returns freed memory to the system; glibc has it."""
@@ -90,7 +95,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     torch = sys.modules.get("torch")
     if isinstance(error, MemoryError) or (torch and isinstance(error, torch.OutOfMemoryError)):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error)))
 
 
 def release() -> None:

@@ -155,6 +155,28 @@ def test_a_tensor_that_does_not_fit_is_told_from_other_errors():
     assert not is_out_of_memory(ValueError("can't allocate memory"))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
+        "Triton Error [CUDA]: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "cuFFT error: CUFFT_ALLOC_FAILED",
+    ],
+)
+def test_libraries_say_in_their_own_words_that_memory_is_short(text):
+    assert is_out_of_memory(RuntimeError(text))
+    assert not is_out_of_memory(ValueError(text))
+
+
+def test_shared_memory_of_a_kernel_is_another_matter():
+    """No smaller tensor helps there."""
+    text = "out of resource: shared memory, Required: 264192, Hardware limit: 101376."
+    assert not is_out_of_memory(RuntimeError(text))
+
+
 def test_release_empties_the_cache_of_a_gpu_in_use_only(monkeypatch):
     emptied = []
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(1))
