@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.meter.cell import MeasuredBenchmark, facts
-from benchmarks.meter.memory import UnavailableError, peak_probe
+from benchmarks.meter.memory import UnavailableError, is_out_of_memory, peak_probe
 from benchmarks.meter.nvml import Throttle
-from benchmarks.meter.pairs import Outcome, Store, measure_variants
+from benchmarks.meter.pairs import Outcome, Store, measure_variants, out_of_memory_reason
 from benchmarks.meter.sampling import Call, Instrument, Plan
 from benchmarks.meter.statistics import Ratio, verdict
 
@@ -98,11 +98,13 @@ class Paired(MeasuredBenchmark):
 
     def _measure_all(self, group: Sequence[Any]) -> Outcome:
         """The outcome of this cell's variant; those of the others are stored."""
-        calls = self.func(*group)
-        if not set(calls) <= set(self._variants):
-            message = f"{self.name} offers variants that are no values of {self.variant}: {list(calls)}"
-            raise ValueError(message)
-        outcomes = self._outcomes(calls)
+        try:
+            outcomes = self._outcomes(self._offered(group))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            # no cell of the group needs to try again: each would make all variants
+            outcomes = dict.fromkeys(self._variants, Outcome(skipped=out_of_memory_reason(error)))
         store = Store.of_this_process()
         own = self._cell[self._axis]
         for value, text in zip(self._variants, self.params[self._axis], strict=True):
@@ -112,6 +114,13 @@ class Paired(MeasuredBenchmark):
             else:
                 store.put(self._key(text), outcomes.get(value, missing))
         return asked
+
+    def _offered(self, group: Sequence[Any]) -> Mapping[Hashable, Call]:
+        calls = self.func(*group)
+        if not set(calls) <= set(self._variants):
+            message = f"{self.name} offers variants that are no values of {self.variant}: {list(calls)}"
+            raise ValueError(message)
+        return calls
 
     def _outcomes(self, calls: Mapping[Hashable, Call]) -> dict[Hashable, Outcome]:
         if self.measure == "memory":

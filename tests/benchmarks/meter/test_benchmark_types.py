@@ -356,6 +356,54 @@ def test_the_first_cell_of_a_group_measures_and_the_others_look_up(store, notes)
     assert list(store.iterdir()) == []
 
 
+def no_room_to_build():
+    raise torch.OutOfMemoryError("CUDA out of memory.")
+
+
+def no_room_together():
+    """A call that fits alone, but not after another."""
+    return {0: lambda: None, 0.5: fails_every_other_time(), 0.9: lambda: None}
+
+
+def fails_every_other_time():
+    failing = itertools.cycle([True, False])
+
+    def call():
+        if next(failing):
+            no_room_to_build()
+
+    return call
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("offered", [no_room_to_build, no_room_together])
+def test_a_group_that_does_not_fit_is_tried_once(notes, offered):
+    class TooLarge(Variants):
+        def paired_x(self, size):
+            Variants.groups += (size,)
+            return offered()
+
+    for index in (3, 4, 5):
+        assert math.isnan(run(made(Paired, TooLarge, "paired_x", index)))
+    assert Variants.groups == (20,)
+    assert [(note["kind"], note["params"], note["reason"]) for note in notes()] == [
+        ("skipped", ["20", ratio], "out of memory: CUDA out of memory.") for ratio in ("0", "0.5", "0.9")
+    ]
+
+
+@pytest.mark.usefixtures("store")
+def test_an_error_of_a_group_stays_a_failure_of_each_cell():
+    class Broken(Variants):
+        def paired_x(self, size):
+            Variants.groups += (size,)
+            raise RuntimeError("no kernel for this type")
+
+    for index in (3, 4):
+        with pytest.raises(RuntimeError, match="no kernel"):
+            run(made(Paired, Broken, "paired_x", index))
+    assert Variants.groups == (20, 20)
+
+
 @pytest.mark.usefixtures("store")
 def test_another_group_another_version_and_a_second_round_measure_anew():
     class Rewritten(Variants):
