@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.meter.gpus import NO_GPU, driver_version, gpu_name
 
-PACKAGES = ("torch", "triton", "transformers", "numpy")
+PACKAGES = ("torch", "triton", "transformers", "numpy", "mamba-ssm", "causal-conv1d", "nvidia-ml-py")
 
 
 @functools.cache

@@ -31,6 +31,17 @@ def test_versions_are_those_that_the_packages_tell():
     assert found["cuda"] == torch.version.cuda
 
 
+def test_the_packages_whose_kernels_run_and_whose_readings_count_are_named(tmp_path, monkeypatch):
+    for folder, name in (("mamba_ssm", "mamba_ssm"), ("causal_conv1d", "causal-conv1d")):
+        metadata = tmp_path / f"{folder}-1.6.2.dist-info" / "METADATA"
+        metadata.parent.mkdir()
+        metadata.write_text(f"Metadata-Version: 2.4\nName: {name}\nVersion: 1.6.2\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = versions()
+    assert (found["mamba-ssm"], found["causal-conv1d"]) == ("1.6.2", "1.6.2")
+    assert "nvidia-ml-py" in found
+
+
 def test_cuda_is_that_of_torch_and_the_gpu_has_its_driver(tmp_path, monkeypatch):
     torch = tmp_path / "torch"
     torch.mkdir()
