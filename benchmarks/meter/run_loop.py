@@ -175,8 +175,6 @@ class Run:
                     if told:
                         screen.end(told)
             finally:
-                self._cache_seconds |= session.cache_seconds
-                job.results.set_cache_seconds(session.cache_seconds)
                 job.results.save()
 
     def _fits(self, job: _Job, session: Session, step: Step) -> bool:
@@ -206,6 +204,8 @@ class Run:
         self._state.current = str(step.cell)
         screen.begin()
         session.prepare(step)
+        self._cache_seconds |= session.cache_seconds
+        job.results.set_cache_seconds(session.cache_seconds)
         started_at, started = datetime.now(UTC), time.monotonic()
         result = session.measure(step, job.results.number(step))
         seconds = time.monotonic() - started
