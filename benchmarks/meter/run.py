@@ -19,11 +19,13 @@ from asv import util
 from asv.config import Config
 from asv.console import log
 
+from benchmarks.meter.gpus import NO_GPU
 from benchmarks.meter.run_bare import GivenCommit
 from benchmarks.meter.run_loop import Choices, Report, Run
 from benchmarks.meter.run_merge import merge_trees
+from benchmarks.meter.run_preflight import missing_packages, print_device_checks
 from benchmarks.meter.run_signals import Interruptions
-from benchmarks.meter.run_suite import date_in, load_configuration, load_suite
+from benchmarks.meter.run_suite import Suite, date_in, load_configuration, load_suite
 
 TROUBLE = 2
 OUT_OF_TIME = 3
@@ -69,11 +71,21 @@ def _run(options: argparse.Namespace, started: float, interruptions: Interruptio
         )
         log.flush()
         run = Run(suite, choices, interruptions.held_back)
+        if bare and run.report().left:
+            _introduce_machine(suite)
         try:
             run.measure()
         finally:
             _summarise(run.report(), again=options.again)
     return _exit_code(run.report())
+
+
+def _introduce_machine(suite: Suite) -> None:
+    """Say what to know of a machine that nobody prepared; nothing of it ends the run."""
+    if missing := missing_packages(Path("pyproject.toml")):
+        print(f"not installed: {', '.join(missing)}; the cells that need them will be n/a", flush=True)
+    if suite.machine.get("gpu", NO_GPU) != NO_GPU:
+        print_device_checks()
 
 
 def _merge(conf: Config, source: Path) -> int:

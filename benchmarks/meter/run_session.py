@@ -23,6 +23,9 @@ from benchmarks.meter.run_plan import Step
 # asv's server leads a process group of its own and would outlive a killed run, with the cell in flight.
 _GUARD = "import os, sys; sys.stdin.read(); os.killpg(int(sys.argv[1]), 9)"
 
+# As torch says it. Of a benchmark that forks by itself, the last error is another.
+_CUDA_WAS_INITIALISED = "RuntimeError: Cannot re-initialize CUDA in forked subprocess"
+
 _TRACEBACK = "Traceback (most recent call last):"
 
 
@@ -103,6 +106,7 @@ class Session:
 
         Raises:
             KeyboardInterrupt: on Ctrl-C.
+            UserError: if importing the suites has initialised CUDA, so that all forked cells would fail.
         """
         try:
             if error := self._cache_errors.get(step.cache_key):
@@ -128,7 +132,13 @@ class Session:
             self._open()
             return _failed(f"asv: the server that runs the benchmarks died: {error}")
         cell = [[column[step.index]] for column in (grid.result, grid.samples, grid.number)]
-        return BenchmarkResult(*cell, grid.errcode, grid.stderr, None)
+        result = BenchmarkResult(*cell, grid.errcode, grid.stderr, None)
+        if result.errcode and error_line(result).startswith(_CUDA_WAS_INITIALISED):
+            raise util.UserError(
+                "importing the suites has initialised CUDA, which bars the processes that are forked "
+                "afterwards from the GPU: leave CUDA to `setup`, or use --launch-method spawn"
+            )
+        return result
 
     def _release(self, step: Step) -> None:
         self._users[step.cache_key] -= 1

@@ -5,7 +5,7 @@ configuration and the plugins mean what they mean to `asv run`.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from asv.plugin_manager import plugin_manager
 from asv.repo import NoSuchNameError, get_repo
 from asv.results import Results, get_filename
 
+from benchmarks.meter.gpus import NO_GPU
 from benchmarks.meter.run_bare import BareEnvironment
+from benchmarks.meter.run_preflight import computes_on_cuda
 
 _RECORDS = ".benchmarks.meter.records"
 
@@ -97,6 +99,7 @@ def load_suite(
         UserError: if there is nothing to run, with the reason.
     """
     machine = Machine.load(machine_name=machine_name, interactive=True)
+    _check_gpu(vars(machine))
     machine.save(conf.results_dir)
     repo = bare or get_repo(conf)
     environments = list(get_environments(conf, [BareEnvironment.tool_name] if bare else None))
@@ -114,6 +117,15 @@ def load_suite(
         if benchmark.get("timeout") is None:
             benchmark["timeout"] = conf.default_benchmark_timeout
     return Suite(conf, repo, dict(vars(machine)), environments, commits, benchmarks)
+
+
+def _check_gpu(machine: Mapping[str, str]) -> None:
+    if machine.get("gpu") == NO_GPU and computes_on_cuda():
+        raise util.UserError(
+            "torch computes on CUDA, but no GPU is found to file the results under: put nvidia-smi on PATH, "
+            "see that CUDA_VISIBLE_DEVICES names a device of `nvidia-smi -L`, or set it to '' to measure on "
+            "the processor"
+        )
 
 
 def find_commits(conf: Config, repo: Any, revisions: Sequence[str]) -> list[str]:

@@ -55,6 +55,15 @@ class Grid:
         return {"samples": [n * tiny.FACTOR, n * tiny.FACTOR + 1, n * tiny.FACTOR + 2], "number": 1}
 
 
+class Forked:
+    params = ([1, 2],)
+    version = "1"
+
+    def track_on_gpu(self, n):
+        called(f"forked{n}")
+        raise RuntimeError("Cannot re-initialize CUDA in forked subprocess. To use CUDA with ...")
+
+
 class Late:
     params = (["before", "gate", "after"],)
     version = "1"
@@ -121,6 +130,18 @@ class Variants:
     def paired_sums(self, n):
         called(f"group{n}")
         return {kind: lambda: sum(range(1000)) for kind in "abc"}
+"""
+
+# As much of torch.cuda as it takes to be asked.
+ONE_GPU = """
+def device_count():
+    return 1
+
+def is_initialized():
+    return False
+
+def _device_count_nvml():
+    return 1
 """
 
 CONFIGURATION = {
@@ -368,6 +389,25 @@ def test_time_limit_does_not_part_what_is_measured_together(project):
     assert project.calls() == {"group1": 1}
 
 
+def test_suites_that_initialise_cuda_on_import_end_the_run_at_once(project):
+    printed = project.run("HEAD", "--bench", "Forked", code=2)
+    assert "error: importing the suites has initialised CUDA" in printed
+    assert "2 are left" in printed
+    assert project.calls() == {"forked1": 1}
+
+
+def test_results_of_a_gpu_are_not_filed_under_a_machine_without_one(project):
+    """torch finds a GPU, while neither NVML nor `nvidia-smi` is there to name it."""
+    torch = project.path.with_name("with_cuda") / "torch"
+    torch.mkdir(parents=True)
+    (torch / "version.py").write_text("cuda = '13.0'\n")
+    (torch / "__init__.py").write_text("from . import cuda, version\n")
+    (torch / "cuda.py").write_text(ONE_GPU)
+    printed = project.run("HEAD", "--bench", "Alone", code=2, PYTHONPATH=str(torch.parent))
+    assert "torch computes on CUDA, but no GPU is found to file the results under" in printed
+    assert not project.stored()
+
+
 def test_death_of_the_server_fails_the_cell_in_flight_alone(project):
     printed = project.run("HEAD", "--bench", "Murder|Cached", code=2)
     assert "Murder.track_first failed: asv: the server that runs the benchmarks died" in printed
@@ -415,6 +455,23 @@ def test_wrong_use_is_said_in_a_line(project, arguments, message):
     printed = project.run(*arguments, code=2)
     assert message in printed
     assert "Traceback" not in printed
+
+
+def test_bare_run_checks_the_gpu_before_it_measures(project, tmp_path):
+    """`nvidia-smi` lists a GPU, torch computes on the processor: told, and measured all the same."""
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA H100 (UUID: GPU-1)'\n")
+    tool.chmod(0o755)
+    bare = ["--bare", "--commit", project.git("rev-parse", "HEAD"), "--bench", "Alone"]
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "version.py").write_text("cuda = None\n")
+    (tmp_path / "torch" / "__init__.py").write_text("raise ImportError\n")
+    on_cpu = {"PATH": path, "CUDA_VISIBLE_DEVICES": "0", "PYTHONPATH": str(tmp_path)}
+    first = project.run(*bare, **on_cpu)
+    assert "device check FAILED: torch computes on the processor" in first
+    assert "1 of 1 cells are done" in first
+    assert "device check" not in project.run(*bare, **on_cpu), "nothing is left to measure"
 
 
 def test_bare_run_without_git_merges_into_the_results(project):
