@@ -1,9 +1,9 @@
 """Memory: how much a call needs at its peak, by torch's allocator on a GPU, by the kernel on a processor.
 
 In: a call. Out: bytes. The allocator counts the blocks that it handed out, not what it keeps in reserve: a
-block is its tensor's size rounded up to 512 bytes, or a free one that is up to 1 MiB larger. The kernel counts
-pages that were touched (a tensor never written takes nothing), and sums them up in batches: it may be off by
-some 100 KiB for each processor that the process ran on.
+block is its tensor's size rounded up to 512 bytes, or a free one that is up to 1 MiB larger. The kernel
+counts pages that were touched (a tensor never written takes nothing), and sums them up in batches: it may be
+off by some 100 KiB for each processor that the process ran on.
 """
 
 import ctypes
