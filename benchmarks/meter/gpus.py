@@ -1,20 +1,30 @@
 """Which GPU a process would use, found without touching CUDA.
 
-In: `nvidia-smi` and CUDA_VISIBLE_DEVICES. Out: model names, UUIDs and the driver's version. A process that
-initialised CUDA could not fork benchmarks, so CUDA itself is never asked. Without the tool, or where it
-fails, there is no GPU as far as this module knows.
+In: `nvidia-smi` or, where it is absent or fails, NVML or the driver's files; and CUDA_VISIBLE_DEVICES. Out:
+model names, UUIDs and the driver's version. A process that initialised CUDA could not fork benchmarks, so
+CUDA itself is never asked. Where none of the three answers, there is no GPU as far as this module knows.
 """
 
 import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
 
 NO_GPU = "none"
 
 _GPU_LINE = re.compile(r"GPU (?P<index>\d+): (?P<name>.+) \(UUID: (?P<uuid>\S+)\)")
 _MIG_LINE = re.compile(r"\s+MIG (?P<profile>\S+) .*\(UUID: (?P<uuid>\S+)\)")
+
+_PROC = Path("/proc/driver/nvidia")
+_PROC_FIELD = re.compile(r"^(Model|GPU UUID):[ \t]+(.+?)\s*$", re.MULTILINE)
+_PROC_VERSION = re.compile(r"Kernel Module\b.*?\s(\d[\d.]+)\s")
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -41,7 +51,7 @@ def first_device(environ: Mapping[str, str] = os.environ) -> Device | None:
     wanted = environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
     if not wanted or wanted == "-1":
         return None
-    devices = parse_devices(_nvidia_smi("-L"))
+    devices = parse_devices(_nvidia_smi("-L")) or _nvml(_devices_by_nvml) or _devices_by_files()
     return next((d for d in devices if wanted == d.gpu_index or d.uuid.startswith(wanted)), None)
 
 
@@ -63,7 +73,9 @@ def parse_devices(listing: str) -> list[Device]:
 def driver_version() -> str | None:
     """The version of the NVIDIA driver, such as "575.57.08"; None without one."""
     lines = _nvidia_smi("--query-gpu=driver_version", "--format=csv,noheader").split()
-    return lines[0] if lines else None
+    if lines:
+        return lines[0]
+    return _nvml(lambda pynvml: pynvml.nvmlSystemGetDriverVersion()) or _driver_version_by_file()
 
 
 def _nvidia_smi(*arguments: str) -> str:
@@ -75,3 +87,60 @@ def _nvidia_smi(*arguments: str) -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout
+
+
+def _nvml(question: Callable[[ModuleType], Answer]) -> Answer | None:
+    """The answer that NVML gives through nvidia-ml-py; None where one of them is absent or fails."""
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+        try:
+            return question(pynvml)
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError:
+        return None
+
+
+def _devices_by_nvml(pynvml: ModuleType) -> list[Device]:
+    """As `parse_devices`; NVML names a slice after its GPU and its profile, too."""
+    devices: list[Device] = []
+    for index in range(pynvml.nvmlDeviceGetCount()):
+        whole = pynvml.nvmlDeviceGetHandleByIndex(index)
+        devices += [
+            Device(str(index), pynvml.nvmlDeviceGetUUID(handle), pynvml.nvmlDeviceGetName(handle))
+            for handle in _slices(pynvml, whole) or [whole]
+        ]
+    return devices
+
+
+def _slices(pynvml: ModuleType, whole: Any) -> list[Any]:
+    """The MIG slices of a GPU; none where it is whole or knows no slices."""
+    slices = []
+    try:
+        if pynvml.nvmlDeviceGetMigMode(whole)[0] != pynvml.NVML_DEVICE_MIG_ENABLE:
+            return []
+        for position in range(pynvml.nvmlDeviceGetMaxMigDeviceCount(whole)):
+            with suppress(pynvml.NVMLError_NotFound):
+                slices.append(pynvml.nvmlDeviceGetMigDeviceHandleByIndex(whole, position))
+    except pynvml.NVMLError_NotSupported:
+        return []
+    return slices
+
+
+def _devices_by_files() -> list[Device]:
+    """As the kernel driver lists them, by PCI bus; it does not list slices."""
+    files = sorted(_PROC.glob("gpus/*/information"))
+    found = [dict(_PROC_FIELD.findall(file.read_text())) for file in files]
+    return [Device(str(index), gpu["GPU UUID"], gpu["Model"]) for index, gpu in enumerate(found)]
+
+
+def _driver_version_by_file() -> str | None:
+    try:
+        found = _PROC_VERSION.search((_PROC / "version").read_text())
+    except OSError:
+        return None
+    return found[1] if found else None

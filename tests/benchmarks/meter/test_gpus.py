@@ -1,6 +1,8 @@
-"""Which GPU is found, by a stub `nvidia-smi`."""
+"""Which GPU is found, by stubs of `nvidia-smi`, of NVML and of the driver's files."""
 
 import stat
+import sys
+import types
 
 import pytest
 
@@ -30,6 +32,15 @@ def nvidia_smi(tmp_path, monkeypatch):
         script.chmod(script.stat().st_mode | stat.S_IXUSR)
 
     return install
+
+
+@pytest.fixture(autouse=True)
+def proc(tmp_path, monkeypatch):
+    """Where the driver's files are looked for; neither these nor NVML are there."""
+    folder = tmp_path / "proc"
+    monkeypatch.setattr(gpus, "_PROC", folder)
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -72,4 +83,109 @@ def test_no_gpu_without_a_driver_or_its_tool(nvidia_smi):
 
 def test_driver_is_told_once_for_all_gpus(nvidia_smi):
     nvidia_smi({"--query-gpu=driver_version": "575.57.08\n575.57.08\n"})
+    assert gpus.driver_version() == "575.57.08"
+
+
+class NvmlError(Exception):
+    pass
+
+
+class NotFoundError(NvmlError):
+    pass
+
+
+class NotSupportedError(NvmlError):
+    pass
+
+
+def raising(error):
+    def fail(*_arguments):
+        raise error
+
+    return fail
+
+
+def fake_nvml(uses):
+    """pynvml over a GPU that knows no slices, and one with a slice at position 1; handles are UUIDs.
+
+    What starts and stops NVML counts in `uses`.
+    """
+    names = {
+        "GPU-aaaa1111": "NVIDIA A100-SXM4-80GB",
+        "GPU-cccc3333": "NVIDIA A100-SXM4-40GB",
+        "MIG-dddd4444": "NVIDIA A100-SXM4-40GB MIG 3g.20gb",
+    }
+    return types.SimpleNamespace(
+        NVMLError=NvmlError,
+        NVMLError_NotFound=NotFoundError,
+        NVMLError_NotSupported=NotSupportedError,
+        NVML_DEVICE_MIG_ENABLE=1,
+        nvmlInit=lambda: uses.append(1),
+        nvmlShutdown=uses.pop,
+        nvmlSystemGetDriverVersion=lambda: "575.57.08",
+        nvmlDeviceGetCount=lambda: 2,
+        nvmlDeviceGetHandleByIndex=["GPU-aaaa1111", "GPU-cccc3333"].__getitem__,
+        nvmlDeviceGetUUID=lambda handle: handle,
+        nvmlDeviceGetName=names.__getitem__,
+        nvmlDeviceGetMigMode=lambda handle: (
+            [1, 1] if handle == "GPU-cccc3333" else raising(NotSupportedError)()
+        ),
+        nvmlDeviceGetMaxMigDeviceCount=lambda _handle: 7,
+        nvmlDeviceGetMigDeviceHandleByIndex=lambda _handle, position: (
+            "MIG-dddd4444" if position == 1 else raising(NotFoundError)()
+        ),
+    )
+
+
+@pytest.fixture
+def nvml(monkeypatch, nvidia_smi):
+    """NVML, on a machine without its tool."""
+    uses = []
+    fake = fake_nvml(uses)
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    yield fake
+    assert uses == []
+
+
+@pytest.mark.usefixtures("nvml")
+@pytest.mark.parametrize(
+    ("visible", "device"),
+    [
+        ("0", gpus.Device("0", "GPU-aaaa1111", "NVIDIA A100-SXM4-80GB")),
+        ("1", gpus.Device("1", "MIG-dddd4444", "NVIDIA A100-SXM4-40GB MIG 3g.20gb")),
+        ("MIG-dddd", gpus.Device("1", "MIG-dddd4444", "NVIDIA A100-SXM4-40GB MIG 3g.20gb")),
+        ("-1", None),
+    ],
+)
+def test_without_the_tool_nvml_is_asked(visible, device):
+    assert gpus.first_device({"CUDA_VISIBLE_DEVICES": visible}) == device
+    assert gpus.driver_version() == "575.57.08"
+
+
+def test_nvml_that_fails_is_no_answer(nvml, monkeypatch):
+    for function in ("nvmlSystemGetDriverVersion", "nvmlDeviceGetCount"):
+        monkeypatch.setattr(nvml, function, raising(NvmlError("GPU is lost")))
+    assert (gpus.gpu_name({}), gpus.driver_version()) == ("none", None)
+    monkeypatch.setattr(nvml, "nvmlInit", raising(NvmlError("Driver Not Loaded")))
+    assert (gpus.gpu_name({}), gpus.driver_version()) == ("none", None)
+
+
+@pytest.mark.parametrize(
+    "version",
+    [
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  575.57.08  Tue May 27 01:15:22 UTC 2025\n",
+        "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  575.57.08  Release Build  (dvs-builder)\n",
+    ],
+)
+@pytest.mark.usefixtures("nvidia_smi")
+def test_without_nvml_either_the_driver_s_files_are_read(proc, version):
+    for bus, model, uuid in (("0000:c1:00.0", "H100 80GB HBM3", "GPU-b"), ("0000:0f:00.0", "A100", "GPU-a")):
+        file = proc / "gpus" / bus / "information"
+        file.parent.mkdir(parents=True)
+        file.write_text(
+            f"Model: \t\t NVIDIA {model}\nIRQ:   \t\t 24\nGPU UUID: \t {uuid}\nBus Type: \t PCIe\n"
+        )
+    (proc / "version").write_text(version + "GCC version:  gcc version 13.3.0 (Ubuntu 13.3.0-6ubuntu2)\n")
+    assert gpus.first_device({}) == gpus.Device("0", "GPU-a", "NVIDIA A100")
+    assert gpus.gpu_name({"CUDA_VISIBLE_DEVICES": "1"}) == "NVIDIA H100 80GB HBM3"
     assert gpus.driver_version() == "575.57.08"
