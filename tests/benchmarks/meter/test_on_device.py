@@ -1,6 +1,7 @@
 """The parts of the meter that need a GPU to be tested for real."""
 
 import json
+import statistics
 import time
 import types
 
@@ -35,12 +36,27 @@ def test_events_agree_with_the_wall_clock_on_long_calls():
     assert 0.8 * wall < sum(events) <= wall
 
 
-def test_a_cold_cache_makes_a_small_copy_slower():
-    """The two vectors fit into the L2 cache of an A100 or H100; from memory they take longer."""
-    source = torch.ones(2**20, device="cuda")
-    target = torch.empty_like(source)
-    cold, hot = (sorted(clock(l2).seconds([lambda: target.copy_(source)] * 50)) for l2 in ("cold", "hot"))
-    assert cold[25] > hot[25]
+def test_a_cold_cache_makes_reading_slower():
+    """16 MiB fit into the L2 cache of an A100 or H100; no launch is in the way, as all are queued before."""
+    source = torch.ones(4 * MIB, device="cuda")
+    medians = {}
+    for l2 in ("cold", "hot"):
+        used = clock(l2, queue="full")
+        used.seconds([source.sum] * 20)
+        medians[l2] = statistics.median(used.seconds([source.sum] * 200))
+        assert not used.queue.host_bound
+    assert medians["cold"] > 1.1 * medians["hot"]
+
+
+def test_a_full_queue_keeps_the_launch_out_of_a_short_call():
+    small = torch.ones(1024, device="cuda")
+    medians = {}
+    for queue in ("as it comes", "full"):
+        used = clock("hot", queue=queue)
+        used.seconds([small.zero_] * 20)
+        medians[queue] = statistics.median(used.seconds([small.zero_] * 200))
+        assert used.launches == {"queue": queue, "host_bound": queue == "as it comes"}
+    assert 0 < medians["full"] < medians["as it comes"]
 
 
 def test_the_allocator_counts_a_tensor_exactly():
