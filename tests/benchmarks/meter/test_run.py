@@ -341,18 +341,21 @@ def test_run_can_be_interrupted_while_the_suites_are_imported(project):
     assert "0 of 6 cells are done" in printed
 
 
+def note_an_hour(project, params):
+    """Have the records say that a cell took an hour."""
+    (notes,) = project.path.glob("results/*/*.notes.jsonl")
+    lines = [json.loads(line) for line in notes.read_text().splitlines()]
+    changed = [{**line, "seconds": 3600} if line.get("params") == params else line for line in lines]
+    notes.write_text("".join(f"{json.dumps(line)}\n" for line in changed))
+
+
 def test_time_limit_starts_no_cell_that_would_not_be_done(project):
     printed = project.run("HEAD", "--bench", "Grid", "--time-limit", "0", code=3)
     assert "0 of 6 cells are done" in printed
     assert "6 are left at the time limit: the same command goes on with them" in printed
     assert not project.calls()
     project.run("HEAD", "--bench", "Grid", code=2)
-    (notes,) = project.path.glob("results/*/*.notes.jsonl")
-    lines = [json.loads(line) for line in notes.read_text().splitlines()]
-    an_hour_for_2b = [
-        {**line, "seconds": 3600} if line.get("params") == ["2", "'b'"] else line for line in lines
-    ]
-    notes.write_text("".join(f"{json.dumps(line)}\n" for line in an_hour_for_2b))
+    note_an_hour(project, ["2", "'b'"])
     project.calls()
     project.run("HEAD", "--bench", "Grid", "--again", "--time-limit", "30", code=3)
     assert set(project.calls()) == {"1a", "1b", "1c", "2a"}
@@ -387,6 +390,9 @@ def test_time_limit_does_not_part_what_is_measured_together(project):
     printed = project.run("HEAD", "--bench", "Variants", "--time-limit", "0.9", code=3)
     assert "3 of 6 cells are done" in printed
     assert project.calls() == {"group1": 1}
+    note_an_hour(project, ["1", "'b'"])
+    printed = project.run("HEAD", "--bench", "Variants", "--again", "--time-limit", "0.9", code=3)
+    assert "3 of 6 cells are done" in printed, "whatever its time, the hour was spent with the first variant"
 
 
 def test_suites_that_initialise_cuda_on_import_end_the_run_at_once(project):
