@@ -1,6 +1,7 @@
 """Workers for real, of suites that end processes: what a comparison makes of it."""
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -14,6 +15,7 @@ from benchmarks.meter.compare.duel import Cell, Comparison
 from benchmarks.meter.compare.messages import CellError
 from benchmarks.meter.compare.servers import Workers
 
+ROOT = Path(__file__).parents[3]
 SUITE = """
 import os
 import signal
@@ -233,6 +235,25 @@ class Stock:
     assert sampler.sample(2) == [3.0, 3.0]
     stock = worker.open("suite.Stock.track_calls", None)
     assert stock.sample(3) == [2.0, 3.0, 4.0]
+
+
+def test_a_block_of_device_times_is_one_measurement(started, monkeypatch, tmp_path):
+    monkeypatch.setenv("METER_NOTES", str(tmp_path / "notes"))
+    worker, _ = started(f"""
+import sys
+
+sys.path.append({str(ROOT)!r})
+from benchmarks.meter.benchmark_types import register
+
+register()
+
+def cudatime_sum():
+    sum(range(100))
+""")
+    sampler = worker.open("suite.cudatime_sum", None)
+    assert [len(sampler.sample(count)) for count in (5, 20)] == [5, 20]
+    notes = [json.loads(line) for line in (tmp_path / "notes").read_text().splitlines()]
+    assert [note["iterations"] for note in notes] == [1, 5, 20]
 
 
 def test_workers_start_in_an_order_that_is_drawn(monkeypatch, tmp_path):
