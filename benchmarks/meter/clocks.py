@@ -77,18 +77,19 @@ class CudaClock:
 
     def _batch(self, calls: Sequence[Call]) -> list[float]:
         pairs = [(self.event(), self.event()) for _ in calls]
+        earlier = [pairs[0], *pairs[:-1]]
         launches = []
         with _no_garbage_collection():
             self.queue.hold(len(calls))
             begin = time.perf_counter()
-            for call, (start, end) in zip(calls, pairs, strict=True):
+            for call, (start, end), (start_before, _) in zip(calls, pairs, earlier, strict=True):
                 if self.flush:
                     self.flush()
                 before = time.perf_counter()
                 start.record()
                 call()
                 end.record()
-                launches.append(Launch(time.perf_counter() - before, start.query()))
+                launches.append(Launch(time.perf_counter() - before, start_before.query()))
             queuing_s = time.perf_counter() - begin
             self.look()
             self.synchronise()

@@ -35,12 +35,13 @@ class Launch:
 
     Attributes:
         seconds: from before its first event was queued to after its last one was.
-        reached: whether the device was at its first event when its last one was queued, so that it may have
-            waited for some of what is between them.
+        close: whether the device was less than two calls behind when the last event was queued, so that it
+            may have waited for some of what is between the two. (Less than one would be sharper, but it takes
+            some microseconds until the processor hears of an event.)
     """
 
     seconds: float
-    reached: bool
+    close: bool
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,11 @@ class Queue:
     def add(self, batch: Batch) -> None:
         """Count a batch that is over."""
         launches = batch.launches
-        reached = sum(launch.reached for launch in launches)
+        close = sum(launch.close for launch in launches)
         self._calls += len(launches)
         own_s = launches[0].seconds
         share = _NOTICEABLE if own_s < _FILLS_QUEUE_S else _PREVAILING
-        if 2 * reached > len(launches) and own_s >= share * batch.first_s:
+        if 2 * close > len(launches) and own_s >= share * batch.first_s:
             self._late += len(launches)
 
 
@@ -118,10 +119,10 @@ class FullQueue(Queue):
         self._spin(int(seconds * _CYCLES_PER_S))
 
     def add(self, batch: Batch) -> None:
-        """Count a batch that is over: each call that the device had reached too early."""
+        """Count a batch that is over: each call that the device was too close to."""
         launches = batch.launches
         self._calls += len(launches)
-        self._late += sum(launch.reached for launch in launches)
+        self._late += sum(launch.close for launch in launches)
         self._call_s = batch.queuing_s / len(launches)
-        if launches[-1].reached and len(launches) > 1:
+        if launches[-1].close and len(launches) > 1:
             self._most = len(launches) // 2
