@@ -403,13 +403,14 @@ def test_suites_that_initialise_cuda_on_import_end_the_run_at_once(project):
 
 
 def test_results_of_a_gpu_are_not_filed_under_a_machine_without_one(project):
-    """torch finds a GPU, while neither NVML nor `nvidia-smi` is there to name it."""
+    """torch finds a GPU, whose name is not to be found out."""
     torch = project.path.with_name("with_cuda") / "torch"
     torch.mkdir(parents=True)
     (torch / "version.py").write_text("cuda = '13.0'\n")
     (torch / "__init__.py").write_text("from . import cuda, version\n")
     (torch / "cuda.py").write_text(ONE_GPU)
-    printed = project.run("HEAD", "--bench", "Alone", code=2, PYTHONPATH=str(torch.parent))
+    unnamed = {"PYTHONPATH": str(torch.parent), "CUDA_VISIBLE_DEVICES": "GPU-nowhere"}
+    printed = project.run("HEAD", "--bench", "Alone", code=2, **unnamed)
     assert "torch computes on CUDA, but no GPU is found to file the results under" in printed
     assert not project.stored()
 
