@@ -63,8 +63,7 @@ class Worker:
     @cached_property
     def benchmarks(self) -> dict[str, Benchmark]:
         """Every benchmark that the suites define for this commit, by name."""
-        send(self.orders, ("list",))
-        return {benchmark["name"]: benchmark for benchmark in receive(self.orders, IMPORT_TIMEOUT_S)}
+        return {benchmark["name"]: benchmark for benchmark in self._answer("list")}
 
     @cached_property
     def on_gpu(self) -> bool:
@@ -93,11 +92,17 @@ class Worker:
 
     def wait_for_end(self, pid: int) -> None:
         """Wait until a child that was killed is gone, and its memory free."""
+        with suppress(CellError):
+            self._answer("wait", pid)
+
+    def _answer(self, *order: object) -> Any:
+        """What the worker itself answers to an order."""
         try:
-            send(self.orders, ("wait", pid))
-            receive(self.orders, SETUP_TIMEOUT_S)
+            send(self.orders, order)
+            return receive(self.orders, SETUP_TIMEOUT_S)
         except CellError:
             self.lost_touch = True
+            raise
 
     def _cache(self, benchmark: Benchmark) -> Path:
         key = benchmark["setup_cache_key"]

@@ -171,6 +171,24 @@ def test_a_cell_is_over_when_its_process_is_gone(started):
     assert worker.usable
 
 
+def test_a_cache_that_cannot_be_set_up_fails_its_cells(started):
+    worker, _ = started("""
+class Cached:
+    def setup_cache(self):
+        raise RuntimeError("no cache")
+
+    def track_one(self, cache):
+        return 1
+
+    def track_two(self, cache):
+        return 2
+""")
+    for name in ("one", "two"):
+        with pytest.raises(CellError, match="no cache"):
+            worker.open(f"suite.Cached.track_{name}", None)
+    assert worker.usable
+
+
 def test_the_user_sets_a_condition_otherwise(started, monkeypatch):
     name, other = list(servers.CONDITIONS)[-2:]
     monkeypatch.setenv(name, "")
