@@ -135,7 +135,11 @@ def _devices_by_files() -> list[Device]:
     """As the kernel driver lists them, by PCI bus; it does not list slices."""
     files = sorted(_PROC.glob("gpus/*/information"))
     found = [dict(_PROC_FIELD.findall(file.read_text())) for file in files]
-    return [Device(str(index), gpu["GPU UUID"], gpu["Model"]) for index, gpu in enumerate(found)]
+    return [
+        Device(str(index), gpu["GPU UUID"], gpu["Model"])
+        for index, gpu in enumerate(found)
+        if gpu.keys() >= {"GPU UUID", "Model"}
+    ]
 
 
 def _driver_version_by_file() -> str | None:

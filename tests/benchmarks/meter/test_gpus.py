@@ -186,6 +186,8 @@ def test_without_nvml_either_the_driver_s_files_are_read(proc, version):
             f"Model: \t\t NVIDIA {model}\nIRQ:   \t\t 24\nGPU UUID: \t {uuid}\nBus Type: \t PCIe\n"
         )
     (proc / "version").write_text(version + "GCC version:  gcc version 13.3.0 (Ubuntu 13.3.0-6ubuntu2)\n")
+    (proc / "gpus" / "0000:ff:00.0").mkdir()
+    (proc / "gpus" / "0000:ff:00.0" / "information").write_text("Model: \t\t Unknown\n")
     assert gpus.first_device({}) == gpus.Device("0", "GPU-a", "NVIDIA A100")
     assert gpus.gpu_name({"CUDA_VISIBLE_DEVICES": "1"}) == "NVIDIA H100 80GB HBM3"
     assert gpus.driver_version() == "575.57.08"
