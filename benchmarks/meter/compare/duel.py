@@ -6,7 +6,8 @@ A machine that other work shares drifts by tens of percent within seconds. So a 
 samples from each commit, one right after the other, in an order that is drawn for each turn; what disturbs
 both leaves their ratio alone. What a turn cannot see is what a process keeps for its life, such as where its
 memory lies. So each *round* starts new processes, and a cell whose ratio stands out in the first rounds is
-measured again in more of them: only what these confirm, by themselves, is called a difference.
+measured again in more of them: only what these confirm, by themselves and each of them, is called a
+difference.
 """
 
 import math
@@ -103,6 +104,7 @@ class Result:
         head: the same of the other commit; `head[i]` was measured beside `base[i]`.
         blocks: the round of each turn.
         confirmed: whether these are the values of the second stage.
+        screened: the ratio that the first stage saw; None in the first stage.
     """
 
     cell: Cell
@@ -112,6 +114,7 @@ class Result:
     head: tuple[float, ...] = ()
     blocks: tuple[int, ...] = ()
     confirmed: bool = False
+    screened: float | None = None
 
     @property
     def rounds(self) -> int:
@@ -134,8 +137,22 @@ class Result:
         return self.outcome == "measured" and self._says(SCREENING_CONFIDENCE, min_effect) != NO_DIFFERENCE
 
     def verdict(self, min_effect: float) -> str:
-        """What `statistics.verdict` says of a confirmed ratio; no difference otherwise."""
-        return self._says(CONFIRMING_CONFIDENCE, min_effect) if self.confirmed else NO_DIFFERENCE
+        """What `statistics.verdict` says of a confirmed ratio; no difference otherwise.
+
+        Confirmed is what each pair of processes found, in the direction that the first stage saw.
+        """
+        if not (self.confirmed and self._all_agree()):
+            return NO_DIFFERENCE
+        return self._says(CONFIRMING_CONFIDENCE, min_effect)
+
+    def _all_agree(self) -> bool:
+        """Whether the median ratio of every round, and the first stage's, lies on the same side of 1."""
+        ratios: dict[int, list[float]] = {}
+        for base, head, block in zip(self.base, self.head, self.blocks, strict=True):
+            ratios.setdefault(block, []).append(head / base)
+        found = [statistics.median(of_round) for of_round in ratios.values()]
+        found += [] if self.screened is None else [self.screened]
+        return all(ratio > 1 for ratio in found) or all(ratio < 1 for ratio in found)
 
     def _says(self, confidence: float, min_effect: float) -> str:
         measure = "time" if self.cell.unit == "seconds" else "memory"
@@ -202,7 +219,7 @@ class Comparison:
                         confirmed[cell] = _joined(confirmed.get(cell), result)
         finally:
             self.results |= {
-                cell: replace(result, confirmed=True)
+                cell: replace(result, confirmed=True, screened=self.results[cell].ratio().value)
                 for cell, result in confirmed.items()
                 if result.outcome != "measured" or result.rounds == CONFIRMING_ROUNDS
             }

@@ -172,6 +172,15 @@ def test_which_commit_comes_first_is_drawn(compared):
     assert set(zip(openings[::2], openings[1::2], strict=True)) == {("base", "head"), ("head", "base")}
 
 
+def test_a_difference_is_what_every_round_found_as_the_first_stage_did():
+    rounds = tuple(number for number in range(4) for _ in range(8))
+    slower = Result(ONE, base=(1.0,) * 32, head=(1.1,) * 32, blocks=rounds, confirmed=True, screened=1.05)
+    assert slower.verdict(0.02) == "slower"
+    assert replace(slower, screened=0.95).verdict(0.02) == NO_DIFFERENCE
+    assert replace(slower, head=(1.1,) * 24 + (0.999,) * 8).verdict(0.02) == NO_DIFFERENCE
+    assert replace(slower, head=(0.9,) * 32, screened=0.97).verdict(0.02) == "faster"
+
+
 def test_any_unit_can_be_shown():
     cell = replace(ONE, unit="joules")
     blocks = (0,) * 8 + (1,) * 8
