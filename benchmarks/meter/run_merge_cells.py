@@ -170,8 +170,9 @@ def _merge_notes(
         for noted in _with_versions(source.notes)
         if _cell(noted[0]) in from_source or _cell(noted[0]) not in known
     ]
-    both = [*ours, *theirs] if newer else [*theirs, *ours]
-    return _with_lines_of_versions({json.dumps(noted): noted for noted in both}.values())
+    there = {json.dumps(noted) for noted in ours}
+    added = list({text: noted for noted in theirs if (text := json.dumps(noted)) not in there}.values())
+    return _with_lines_of_versions([*ours, *added] if newer else [*added, *ours])
 
 
 def _with_versions(notes: Iterable[Note]) -> Iterator[tuple[Note, Note | None]]:
