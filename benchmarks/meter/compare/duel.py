@@ -6,8 +6,8 @@ A machine that other work shares drifts by tens of percent within seconds. So a 
 samples from each commit, one right after the other, in an order that is drawn for each turn; what disturbs
 both leaves their ratio alone. What a turn cannot see is what a process keeps for its life, such as where its
 memory lies. So each *round* starts new processes, and a cell whose ratio stands out in the first rounds is
-measured again in more of them: only what these confirm, by themselves and each of them, is called a
-difference.
+measured again in more of them, until it is clear: only what these confirm, by themselves and each of them, is
+called a difference.
 """
 
 import math
@@ -34,10 +34,16 @@ MAX_BLOCK = 100
 
 SCREENING_ROUNDS = 2
 SCREENING_CONFIDENCE = 0.9
-CONFIRMING_ROUNDS = 4
+SUSPICIOUS = 0.05
+"""A change that is worth a second look, however wide its interval is."""
 CONFIRMING_CONFIDENCE = 0.99
-CONFIRMING_BUDGET = 2
-"""How many times the budget of a cell: few cells get here, and they matter."""
+FEWEST_ROUNDS = 2
+"""To confirm what is far from the smallest difference worth a word; and to drop what is not."""
+USUAL_ROUNDS = 4
+"""To confirm what is close to it."""
+MOST_ROUNDS = 8
+"""After which a cell is `UNSETTLED` if its interval still holds both 1 and a difference worth a word."""
+UNSETTLED = "unsettled"
 
 MIN_EFFECT = 0.02
 """By default: less than this is what two starts of the same program may differ by."""
@@ -103,7 +109,7 @@ class Result:
         base: one value a turn, in the cell's unit, of the newest stage.
         head: the same of the other commit; `head[i]` was measured beside `base[i]`.
         blocks: the round of each turn.
-        confirmed: whether these are the values of the second stage.
+        confirmed: whether these are the values of the second stage, and it is over for this cell.
         screened: the ratio that the first stage saw; None in the first stage.
     """
 
@@ -134,16 +140,37 @@ class Result:
 
     def stands_out(self, min_effect: float) -> bool:
         """Whether the first stage saw enough to measure again: too much rather than too little."""
-        return self.outcome == "measured" and self._says(SCREENING_CONFIDENCE, min_effect) != NO_DIFFERENCE
+        if self.outcome != "measured":
+            return False
+        is_large = abs(math.log(self.ratio().value)) >= math.log1p(max(SUSPICIOUS, min_effect))
+        return is_large or self._says(SCREENING_CONFIDENCE, min_effect / 2) != NO_DIFFERENCE
+
+    def is_clear(self, min_effect: float) -> bool:
+        """Whether the second stage, of which these are the values so far, needs no further round.
+
+        One that contradicts another ends it, and so does an interval far on one side of 1, or near 1. What
+        is close to the smallest difference takes more rounds to be believed: the interval of a few is known
+        to be too narrow (see `ratio_interval`).
+        """
+        if self.outcome != "measured" or not self._all_agree():
+            return True
+        if self.rounds < FEWEST_ROUNDS:
+            return False
+        far = max(min_effect, MIN_EFFECT)
+        ratio = self.ratio()
+        if self.is_settled(min_effect) or ratio.low > 1 + far or ratio.high < 1 / (1 + far):
+            return True
+        return self.rounds >= USUAL_ROUNDS and self._says(CONFIRMING_CONFIDENCE, min_effect) != NO_DIFFERENCE
 
     def verdict(self, min_effect: float) -> str:
-        """What `statistics.verdict` says of a confirmed ratio; no difference otherwise.
+        """What `statistics.verdict` says of a confirmed ratio; no difference otherwise, or "unsettled".
 
         Confirmed is what each pair of processes found, in the direction that the first stage saw.
         """
         if not (self.confirmed and self._all_agree()):
             return NO_DIFFERENCE
-        return self._says(CONFIRMING_CONFIDENCE, min_effect)
+        said = self._says(CONFIRMING_CONFIDENCE, min_effect)
+        return UNSETTLED if said == NO_DIFFERENCE and not self.is_clear(min_effect) else said
 
     def _all_agree(self) -> bool:
         """Whether the median ratio of every round, and the first stage's, lies on the same side of 1."""
@@ -204,25 +231,23 @@ class Comparison:
                         continue
                     result = self._measure(cell, workers, number, self._budget_s)
                     self.results[cell] = _joined(self.results.get(cell), result)
-        doubtful = [cell for cell in cells if self.results[cell].stands_out(self._min_effect / 2)]
-        progress.expect(CONFIRMING_ROUNDS * len(doubtful))
+        doubtful = [cell for cell in cells if self.results[cell].stands_out(self._min_effect)]
         self._confirm(doubtful, progress)
 
     def _confirm(self, cells: Sequence[Cell], progress: Progress) -> None:
-        """Measure cells once more, by themselves; what is over when this is interrupted counts."""
-        confirmed: dict[Cell, Result] = {}
-        try:
-            for number in range(CONFIRMING_ROUNDS if cells else 0):
-                with self._workers() as workers:
-                    for cell in self._announced(cells, progress):
-                        result = self._measure(cell, workers, number, CONFIRMING_BUDGET * self._budget_s)
-                        confirmed[cell] = _joined(confirmed.get(cell), result)
-        finally:
-            self.results |= {
-                cell: replace(result, confirmed=True, screened=self.results[cell].ratio().value)
-                for cell, result in confirmed.items()
-                if result.outcome != "measured" or result.rounds == CONFIRMING_ROUNDS
-            }
+        """Measure cells once more, by themselves, until each is clear; those that are count after Ctrl-C."""
+        confirming = {cell: Result(cell, screened=self.results[cell].ratio().value) for cell in cells}
+        for number in range(MOST_ROUNDS):
+            left = [cell for cell in cells if not confirming[cell].confirmed]
+            if not left:
+                return
+            progress.expect(len(left))
+            with self._workers() as workers:
+                for cell in self._announced(left, progress):
+                    result = _joined(confirming[cell], self._measure(cell, workers, number, self._budget_s))
+                    if result.is_clear(self._min_effect) or number == MOST_ROUNDS - 1:
+                        result = self.results[cell] = replace(result, confirmed=True)
+                    confirming[cell] = result
 
     def _workers(self) -> Workers:
         return Workers(self._builds, self._suites, self._draw)
@@ -323,7 +348,7 @@ def _joined(earlier: Result | None, result: Result) -> Result:
     if earlier.outcome != "measured":
         return earlier
     return replace(
-        result,
+        earlier,
         base=earlier.base + result.base,
         head=earlier.head + result.head,
         blocks=earlier.blocks + result.blocks,

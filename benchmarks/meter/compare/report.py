@@ -11,10 +11,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.meter.compare.duel import Result
+from benchmarks.meter.compare.duel import UNSETTLED, Result
 from benchmarks.meter.statistics import NO_DIFFERENCE
 
-_STYLES = {"slower": "red", "larger": "red", "faster": "green", "smaller": "green"}
+_STYLES = {"slower": "red", "larger": "red", "faster": "green", "smaller": "green", UNSETTLED: "yellow"}
 _WORSE = ("slower", "larger")
 _SCALES = {
     "seconds": ((1, "s"), (1e-3, "ms"), (1e-6, "us")),
@@ -32,7 +32,7 @@ def worse(results: Iterable[Result], min_effect: float) -> list[Result]:
 
 
 def rendered(results: Sequence[Result], min_effect: float, *, show_all: bool) -> RenderableType:
-    """The table of what changed (of all cells, if asked), and a summary below it."""
+    """The table of what changed or may have (of all cells, if asked), and a summary below it."""
     measured = [result for result in results if result.outcome == "measured"]
     shown = [result for result in measured if show_all or result.verdict(min_effect) != NO_DIFFERENCE]
     parts: list[RenderableType] = []

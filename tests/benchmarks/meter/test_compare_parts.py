@@ -1,8 +1,11 @@
 """The order of things in a comparison, its words and its exit codes, with workers that are made up."""
 
+import itertools
 import json
+import math
 import random
 import threading
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -11,7 +14,16 @@ from rich.console import Console
 from benchmarks.meter.compare import __main__ as command
 from benchmarks.meter.compare import duel, report
 from benchmarks.meter.compare.builds import Build
-from benchmarks.meter.compare.duel import CONFIRMING_ROUNDS, SCREENING_ROUNDS, Cell, Comparison, Result
+from benchmarks.meter.compare.duel import (
+    FEWEST_ROUNDS,
+    MOST_ROUNDS,
+    SCREENING_ROUNDS,
+    UNSETTLED,
+    USUAL_ROUNDS,
+    Cell,
+    Comparison,
+    Result,
+)
 from benchmarks.meter.compare.messages import CellError
 from benchmarks.meter.statistics import NO_DIFFERENCE
 
@@ -110,7 +122,7 @@ def failing(count):
     ],
 )
 def test_a_failing_sample_counts_for_its_own_side(compared, pair, outcome):
-    found = run(compared([pair] * (SCREENING_ROUNDS + CONFIRMING_ROUNDS)))
+    found = run(compared([pair] * (SCREENING_ROUNDS + FEWEST_ROUNDS)))
     assert {result.outcome for result in found.values()} == {outcome}
 
 
@@ -123,13 +135,117 @@ def interrupting(name, error=KeyboardInterrupt):
 
 
 def test_what_was_confirmed_before_ctrl_c_stays_so(compared):
-    pairs = [SLOWER] * (SCREENING_ROUNDS + CONFIRMING_ROUNDS - 1)
+    pairs = [SLOWER] * (SCREENING_ROUNDS + FEWEST_ROUNDS - 1)
     comparison = compared([*pairs, interrupting("other")])
     with pytest.raises(KeyboardInterrupt):
         run(comparison)
     one, other = comparison.results[ONE], comparison.results[OTHER]
-    assert (one.confirmed, one.rounds, one.verdict(0.02)) == (True, CONFIRMING_ROUNDS, "slower")
+    assert (one.confirmed, one.rounds, one.verdict(0.02)) == (True, FEWEST_ROUNDS, "slower")
     assert (other.confirmed, other.rounds, other.verdict(0.02)) == (False, SCREENING_ROUNDS, NO_DIFFERENCE)
+
+
+def rounds_of(*ratios, noise=0.0):
+    """One round of eight turns for each ratio; noise is the factor that turns are off, up and down."""
+    head = tuple(ratio * (1 + noise) ** (-1) ** turn for ratio in ratios for turn in range(8))
+    blocks = tuple(number for number in range(len(ratios)) for _ in range(8))
+    return Result(ONE, base=(1.0,) * len(head), head=head, blocks=blocks, screened=ratios[0])
+
+
+@pytest.mark.parametrize(
+    ("result", "clear"),
+    [
+        (rounds_of(1.2), False),  # one pair of processes may be luck
+        (rounds_of(1.2, 1.15), True),
+        (rounds_of(0.8, 0.85), True),
+        (rounds_of(1.2, 1.01), False),  # the interval holds both
+        (rounds_of(1.2, 0.99), True),  # contradicts itself: no difference
+        (replace(rounds_of(1.2), screened=0.9), True),
+        (rounds_of(1.01, 1.01), True),  # too little to matter
+        (rounds_of(1.03, 1.03, noise=0.02), False),  # close to what matters: not after two rounds
+        (rounds_of(1.03, 1.03, 1.03, 1.03, noise=0.02), True),
+        (rounds_of(1.03, 1.03, 1.03, 1.03, noise=0.1), False),
+        (Result(ONE, "lost"), True),
+    ],
+)
+def test_what_is_clear_needs_no_further_round(result, clear):
+    assert result.is_clear(0.02) == clear
+
+
+def workers_at(*ratios):
+    """For each ratio a pair of workers whose HEAD takes so much more."""
+    return [[MadeUpWorker(1.0), MadeUpWorker(ratio)] for ratio in ratios]
+
+
+@pytest.mark.parametrize(
+    ("confirming", "verdict"),
+    [
+        ([1.2, 1.2], "slower"),
+        ([0.9], NO_DIFFERENCE),
+        ([1.2, 1.01, 1.2, 1.2], "slower"),
+        ([1.01, 1.2, 1.01, 1.01] * (MOST_ROUNDS // 4), UNSETTLED),
+    ],
+)
+def test_rounds_go_on_until_all_is_clear(compared, confirming, verdict):
+    found = run(compared(workers_at(*[1.1] * SCREENING_ROUNDS, *confirming)))
+    assert {(result.rounds, result.verdict(0.02)) for result in found.values()} == {
+        (len(confirming), verdict)
+    }
+
+
+class NoisyWorker(MadeUpWorker):
+    """Slower by a percent more or less than its like, as processes are, and by 3 % from sample to sample."""
+
+    def __init__(self, value, draw):
+        super().__init__(value * math.exp(draw.gauss(0, 0.01)))
+        self._noise = draw
+
+    def open(self, *_):
+        return NoisySampler(self._value, self._noise)
+
+
+class NoisySampler(MadeUpSampler):
+    def __init__(self, value, draw):
+        super().__init__(value)
+        self._noise = draw
+
+    def _sampled(self, count):
+        return [self._value * math.exp(self._noise.gauss(0, 0.03))] * count
+
+
+@pytest.mark.parametrize(
+    ("slow_down", "called"), [(1.0, {NO_DIFFERENCE: 100}), (1.1, {"slower": 100}), (0.9, {"faster": 100})]
+)
+def test_of_noisy_processes_the_truth_is_told(compared, slow_down, called):
+    draw = random.Random(0)
+    said = Counter()
+    for _ in range(50):
+        pairs = ([NoisyWorker(1.0, draw), NoisyWorker(slow_down, draw)] for _ in itertools.count())
+        said.update(result.verdict(0.02) for result in run(compared(pairs)).values())
+    assert said == called
+
+
+def test_only_what_is_not_clear_yet_is_measured_again(compared):
+    opened = []
+    pairs = [
+        [MadeUpWorker(1.0), MadeUpWorker(1.2, opening=opened.append)]
+        for _ in range(SCREENING_ROUNDS + USUAL_ROUNDS)
+    ]
+    found = run(compared(pairs))
+    assert {result.verdict(0.02) for result in found.values()} == {"slower"}
+    assert len(opened) == 2 * (SCREENING_ROUNDS + FEWEST_ROUNDS)
+
+
+def test_what_is_unsettled_is_shown():
+    unsettled = replace(rounds_of(*[1.03] * MOST_ROUNDS, noise=0.1), confirmed=True)
+    assert not report.worse([unsettled], 0.02)
+    assert UNSETTLED in shown([unsettled])
+    assert f"1 cells: 1 {UNSETTLED}, 0 {NO_DIFFERENCE}." in shown([unsettled])
+
+
+def test_a_large_change_is_looked_at_again_however_noisy_it_is():
+    assert rounds_of(1.06, noise=0.2).stands_out(0.02)
+    assert not rounds_of(1.04, noise=0.2).stands_out(0.02)
+    assert not rounds_of(1.06, noise=0.2).stands_out(0.07)
 
 
 def meeting():
@@ -243,6 +359,6 @@ def test_results_are_written_before_they_are_printed(commanded, monkeypatch, tmp
         return ""
 
     monkeypatch.setattr(report, "rendered", rendered)
-    code, cells = commanded([SLOWER] * (SCREENING_ROUNDS + CONFIRMING_ROUNDS))
+    code, cells = commanded([SLOWER] * (SCREENING_ROUNDS + FEWEST_ROUNDS))
     assert code == 1
     assert {cell["verdict"] for cell in cells.values()} == {"slower"}
