@@ -1,0 +1,172 @@
+"""What the kernels compile to for a GPU that need not be there: registers, spills, shared memory.
+
+`python -m perfmamba_kernels.triton_backend.compiling` prints a table of every configuration that the kernel
+modules of this package can choose. Compiled code is kept in Triton's own cache.
+"""
+
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import torch
+import triton
+from torch import Tensor
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from triton.runtime.jit import JITFunction
+
+from perfmamba_kernels import triton_backend
+from perfmamba_kernels.triton_backend.launching import Launch, compile_options
+
+Capability = Literal[80, 90]
+CAPABILITIES: tuple[Capability, ...] = (80, 90)
+
+STATE_SIZES = (1, 16, 38, 64, 89, 128, 256)
+
+# The most that a block may have on an A100 and on an H100 (CUDA C++ Programming Guide, compute capabilities)
+SHARED_BYTES_LIMIT = {80: 163 * 1024, 90: 227 * 1024}
+
+_TYPES = {
+    torch.float64: "fp64",
+    torch.float32: "fp32",
+    torch.bfloat16: "bf16",
+    torch.float16: "fp16",
+    torch.int64: "i64",
+    torch.int32: "i32",
+}
+
+
+@dataclass(frozen=True)
+class CompileCase:
+    """One specialisation of a kernel, as Triton's JIT would compile it at a launch."""
+
+    name: str
+    state_size: int
+    kernel: JITFunction
+    signature: dict[str, str]  # every parameter's type: "*bf16", "i32", "constexpr", ...
+    constants: dict[str, Any]  # the values of those that are "constexpr"
+    divisible_by_16: frozenset[str]  # pointers and integers known to be multiples of 16
+    num_warps: int
+    num_stages: int
+
+    @classmethod
+    def of(cls, name: str, state_size: int, launch: Launch) -> "CompileCase":
+        """The specialisation that a launch asks for; its tensors may be on the device "meta"."""
+        kinds = {
+            parameter.name: _specialised(launch.arguments[parameter.name], parameter)
+            for parameter in launch.kernel.params
+        }
+        return cls(
+            name,
+            state_size,
+            launch.kernel,
+            {name: kind for name, (kind, _) in kinds.items()},
+            {name: launch.arguments[name] for name, (kind, _) in kinds.items() if kind == "constexpr"},
+            frozenset(name for name, (_, divisible) in kinds.items() if divisible),
+            launch.num_warps,
+            launch.num_stages,
+        )
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What a kernel takes of a GPU."""
+
+    registers: int  # a thread
+    spilled_bytes: int  # a thread: its stack, which our kernels have no other use for
+    shared_bytes: int  # a block
+    matrix_instructions: int  # mma.sync and wgmma.mma_async in the PTX, counted once however often they run
+
+    def fits(self, capability: Capability) -> bool:
+        """Whether nothing spills and a block's shared memory is within the device's limit."""
+        return self.spilled_bytes == 0 and self.shared_bytes <= SHARED_BYTES_LIMIT[capability]
+
+
+def compiled(case: CompileCase, capability: Capability) -> Compiled:
+    """Compile for sm_80 (A100) or sm_90 (H100), with no GPU, and read what the code needs."""
+    position = {name: index for index, name in enumerate(case.signature)}
+    source = ASTSource(
+        case.kernel,
+        case.signature,
+        constexprs=case.constants,
+        attrs={(position[name],): [["tt.divisibility", 16]] for name in case.divisible_by_16},
+    )
+    options = compile_options(case.num_warps, case.num_stages)
+    kernel = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    registers, stack = _registers_and_stack(kernel.asm["cubin"])
+    instructions = re.findall(r"\b(?:mma\.sync|wgmma\.mma_async)\b", kernel.asm["ptx"])
+    return Compiled(registers, stack, kernel.metadata.shared, len(instructions))
+
+
+def all_cases() -> Iterator[CompileCase]:
+    """The cases of every module of this package that has `compile_cases`."""
+    for module in pkgutil.iter_modules(triton_backend.__path__, f"{triton_backend.__name__}."):
+        cases = getattr(importlib.import_module(module.name), "compile_cases", None)
+        if cases is not None:
+            yield from cases()
+
+
+def main() -> int:
+    """Print a line a case and capability; return 1 if any does not fit, else 0."""
+    cases = list(all_cases())
+    width = max(len(case.name) for case in cases)
+    print(f"{'kernel':{width}}    N  target  warps  stages  registers  spilled B  shared B  mma")
+    misfits = 0
+    for number, case in enumerate(cases, start=1):
+        for capability in CAPABILITIES:
+            print(f"\r{number}/{len(cases)}", end="\r", file=sys.stderr, flush=True)
+            result = compiled(case, capability)
+            misfits += not result.fits(capability)
+            print(
+                f"{case.name:{width}}  {case.state_size:3}   sm_{capability}  {case.num_warps:5}"
+                f"  {case.num_stages:6}  {result.registers:9}  {result.spilled_bytes:9}"
+                f"  {result.shared_bytes:8}  {result.matrix_instructions:3}"
+                f"{'' if result.fits(capability) else '  DOES NOT FIT'}",
+                flush=True,
+            )
+    print(f"{len(cases)} cases on {len(CAPABILITIES)} targets, {misfits} do not fit")
+    return int(misfits > 0)
+
+
+def _specialised(value: Any, parameter: Any) -> tuple[str, bool]:
+    """The type that the JIT gives an argument, and whether it takes it for a multiple of 16."""
+    fixed = parameter.do_not_specialize
+    if parameter.is_constexpr:
+        return "constexpr", False
+    match value:
+        case Tensor():
+            return f"*{_TYPES[value.dtype]}", value.storage_offset() * value.itemsize % 16 == 0
+        case None:
+            return "constexpr", False
+        case 1 if not fixed:
+            return "constexpr", False
+        case int():
+            return "i32" if -(2**31) <= value < 2**31 else "i64", value % 16 == 0 and not fixed
+        case float():
+            return "fp32", False
+    message = f"{parameter.name}: a kernel takes no {type(value).__name__}"
+    raise TypeError(message)
+
+
+def _registers_and_stack(cubin: bytes) -> tuple[int, int]:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "kernel.cubin")
+        path.write_bytes(cubin)
+        tool = triton.knobs.nvidia.cuobjdump.path
+        usage = subprocess.run([tool, "-res-usage", path], check=True, capture_output=True, text=True).stdout  # noqa: S603 -- Triton's own tool on our own file
+    found = re.search(r"REG:(\d+) STACK:(\d+)", usage)
+    if found is None:
+        message = f"cuobjdump printed no resource usage: {usage!r}"
+        raise RuntimeError(message)
+    return int(found[1]), int(found[2])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""A kernel launch as a value: planned from shapes, strides and dtypes, then run or only compiled."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from triton import knobs
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One launch of a Triton kernel.
+
+    Planning reads no tensor's data, so a launch planned on "meta" tensors is the one that real tensors of
+    the same shapes and strides would get.
+    """
+
+    kernel: Any  # a triton.JITFunction; in Triton's interpreter, its stand-in
+    grid: tuple[int, ...]
+    arguments: dict[str, Any]  # every parameter of the kernel by name, constexpr ones included
+    num_warps: int
+    num_stages: int
+
+    def run(self) -> None:
+        """Start the kernel on the device of its tensors; an empty grid starts nothing."""
+        if 0 in self.grid:
+            return
+        tensor = next(value for value in self.arguments.values() if isinstance(value, Tensor))
+        with torch.cuda.device(tensor.get_device()):  # -1, which changes nothing, for tensors of a CPU
+            options = compile_options(self.num_warps, self.num_stages)
+            self.kernel[self.grid](**self.arguments, **options)
+
+
+def compile_options(num_warps: int, num_stages: int) -> dict[str, Any]:
+    """Triton's options; it fuses multiply-adds by default only up to version 3.9, and warns of the change."""
+    return {"num_warps": num_warps, "num_stages": num_stages, "enable_fp_fusion": True}
+
+
+def interpreted() -> bool:
+    """Whether kernels run in Triton's interpreter, which computes wrongly in bfloat16."""
+    return bool(knobs.runtime.interpret)

@@ -1,0 +1,45 @@
+"""Triton's kernels on the GPU where there is one, else in Triton's interpreter on CPU tensors."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+# Read when a kernel is decorated, so before perfmamba_kernels.triton_backend is first imported.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("no CUDA device on this machine")
+
+
+@pytest.fixture
+def device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@pytest.fixture
+def poisoned():
+    """Have `torch.empty` and its like hand out NaN, so that an element nobody wrote is seen."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def uninterpreted():
+    """Run Python code in a process whose kernels are compiled, not interpreted; returns what it printed."""
+
+    def run(code: str) -> str:
+        environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+        ended = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    return run
