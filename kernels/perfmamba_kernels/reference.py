@@ -9,13 +9,19 @@ dtype of the arithmetic.
 Letters: b batch, l positions, c or d channels, k taps, n states, h heads, p channels a head, g groups.
 """
 
-import math
-
 import torch
 from torch import Tensor
-from torch.nn.functional import pad, silu, softplus
+from torch.nn.functional import pad
 
-NO_LIMIT = (0.0, math.inf)
+from perfmamba_kernels.elementwise import (
+    NO_LIMIT,
+    activate,
+    arithmetic,
+    first_state,
+    skip_and_gate,
+    step_size,
+)
+from perfmamba_kernels.packing import each_sequence
 
 
 def causal_conv1d(
@@ -31,7 +37,7 @@ def causal_conv1d(
     Returns:
         y (b, c, l) and the last k - 1 inputs (b, c, k - 1).
     """
-    dtype, taps, length = _arithmetic(x), weight.shape[1], x.shape[2]
+    dtype, taps, length = arithmetic(x), weight.shape[1], x.shape[2]
     window = x if initial_states is None else torch.cat([initial_states.to(x.dtype), x], dim=2)
     window = pad(window, (taps - 1 + length - window.shape[2], 0))  # (b, c, k - 1 + l)
     y = torch.zeros_like(x, dtype=dtype)
@@ -39,7 +45,7 @@ def causal_conv1d(
         y += weight[:, j, None].to(dtype) * window[:, :, j : j + length].to(dtype)
     if bias is not None:
         y += bias[:, None].to(dtype)
-    return _activate(y, activation).to(x.dtype), window[:, :, length:].clone()
+    return activate(y, activation).to(x.dtype), window[:, :, length:].clone()
 
 
 def causal_conv1d_update(
@@ -78,7 +84,7 @@ def selective_scan(
         y (b, d, l) and the state after the last position (b, d, n).
     """
     shape = (*u.shape[:2], A.shape[1])
-    state = _first_state(u, shape, initial_state)
+    state = first_state(u, shape, initial_state)
     y = torch.empty_like(u)
     for t in range(u.shape[2]):
         y[:, :, t] = selective_state_update(
@@ -110,13 +116,13 @@ def selective_state_update(
     dt_softplus: bool = False,
 ) -> Tensor:
     """One step of Mamba-1: h = exp(dt A) h + dt B x, y = C h + D x, gated by SiLU(z); returns y (b, d)."""
-    dtype = _arithmetic(x)
-    inputs, dt = x.to(dtype), _step_size(dt.to(dtype), dt_bias, dt_softplus)
+    dtype = arithmetic(x)
+    inputs, dt = x.to(dtype), step_size(dt.to(dtype), dt_bias, dt_softplus)
     decay = torch.exp(dt[:, :, None] * A.to(dtype))  # (b, d, n)
     h = decay * state.to(dtype) + (dt * inputs)[:, :, None] * B.to(dtype)[:, None, :]
     state.copy_(h)
     y = (h * C.to(dtype)[:, None, :]).sum(-1)  # (b, d)
-    return _skip_and_gate(y, inputs, D, z).to(x.dtype)
+    return skip_and_gate(y, inputs, D, z).to(x.dtype)
 
 
 def ssd(
@@ -132,16 +138,23 @@ def ssd(
     initial_states: Tensor | None = None,  # (b, h, p, n), zeros by default
     dt_softplus: bool = False,
     dt_limit: tuple[float, float] = NO_LIMIT,
+    cu_seqlens: Tensor | None = None,  # (s + 1,)
 ) -> tuple[Tensor, Tensor]:
     """Mamba-2's SSD: `ssd_update` at each position in turn.
 
     Source: Mamba-2 paper (arXiv 2405.21060), equation 2 with a scalar A a head.
 
+    With `cu_seqlens`, sequences of any lengths lie behind each other in a batch of 1: sequence i is at
+    positions cu_seqlens[i] to cu_seqlens[i + 1], and states are (s, h, p, n), one for each sequence.
+
     Returns:
         y (b, l, h, p) and the state after the last position (b, h, p, n).
     """
+    if cu_seqlens is not None:
+        options = {"dt_softplus": dt_softplus, "dt_limit": dt_limit}
+        return each_sequence(ssd, (x, dt, A, B, C, D, z, dt_bias), cu_seqlens, initial_states, **options)
     batch, length, heads, head_dim = x.shape
-    state = _first_state(x, (batch, heads, head_dim, B.shape[3]), initial_states)
+    state = first_state(x, (batch, heads, head_dim, B.shape[3]), initial_states)
     y = torch.empty_like(x)
     for t in range(length):
         y[:, t] = ssd_update(
@@ -179,38 +192,12 @@ def ssd_update(
     Returns:
         y (b, h, p).
     """
-    dtype, heads_a_group = _arithmetic(x), x.shape[1] // B.shape[1]
-    inputs, dt = x.to(dtype), _step_size(dt.to(dtype), dt_bias, dt_softplus).clamp(*dt_limit)
+    dtype, heads_a_group = arithmetic(x), x.shape[1] // B.shape[1]
+    inputs, dt = x.to(dtype), step_size(dt.to(dtype), dt_bias, dt_softplus).clamp(*dt_limit)
     B = B.to(dtype).repeat_interleave(heads_a_group, dim=1)  # (b, h, n)
     C = C.to(dtype).repeat_interleave(heads_a_group, dim=1)  # (b, h, n)
     decay = torch.exp(dt * A.to(dtype))[:, :, None, None]  # (b, h, 1, 1)
     h = decay * state.to(dtype) + (dt[:, :, None] * inputs)[..., None] * B[:, :, None, :]
     state.copy_(h)
     y = (h * C[:, :, None, :]).sum(-1)  # (b, h, p)
-    return _skip_and_gate(y, inputs, None if D is None else D[:, None], z).to(x.dtype)
-
-
-def _arithmetic(x: Tensor) -> torch.dtype:
-    return torch.promote_types(x.dtype, torch.float32)
-
-
-def _activate(y: Tensor, activation: str | None) -> Tensor:
-    if activation not in {None, "silu", "swish"}:
-        message = f"activation {activation!r} is not one of None, 'silu', 'swish'"
-        raise ValueError(message)
-    return y if activation is None else silu(y)
-
-
-def _first_state(x: Tensor, shape: tuple[int, ...], initial: Tensor | None) -> Tensor:
-    state = x.new_zeros(shape, dtype=_arithmetic(x))
-    return state if initial is None else state.copy_(initial)
-
-
-def _step_size(dt: Tensor, bias: Tensor | None, use_softplus: bool) -> Tensor:
-    dt = dt if bias is None else dt + bias.to(dt.dtype)
-    return softplus(dt) if use_softplus else dt
-
-
-def _skip_and_gate(y: Tensor, x: Tensor, skip: Tensor | None, gate: Tensor | None) -> Tensor:
-    y = y if skip is None else y + skip.to(y.dtype) * x
-    return y if gate is None else y * silu(gate.to(y.dtype))
+    return skip_and_gate(y, inputs, None if D is None else D[:, None], z).to(x.dtype)

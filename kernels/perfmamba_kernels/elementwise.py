@@ -1,0 +1,48 @@
+"""What every scan does around its recurrence: the step size, the skip connection, the gate.
+
+In and out: tensors. The reference and the torch backend share this: they differ in the recurrence only.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import silu, softplus
+
+NO_LIMIT = (0.0, math.inf)
+"""The limits of dt by default: nothing but that it is not negative."""
+
+
+def arithmetic(x: Tensor) -> torch.dtype:
+    """The dtype to compute in: the tensor's, or float32 where that is narrower."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def activate(y: Tensor, activation: str | None) -> Tensor:
+    """SiLU of y if asked for.
+
+    Raises:
+        ValueError: if the activation is none of None, "silu" and "swish".
+    """
+    if activation not in {None, "silu", "swish"}:
+        message = f"activation {activation!r} is not one of None, 'silu', 'swish'"
+        raise ValueError(message)
+    return y if activation is None else silu(y)
+
+
+def first_state(x: Tensor, shape: tuple[int, ...], initial: Tensor | None) -> Tensor:
+    """A state of its own to start from: a copy of the initial one, or zeros."""
+    state = x.new_zeros(shape, dtype=arithmetic(x))
+    return state if initial is None else state.copy_(initial)
+
+
+def step_size(dt: Tensor, bias: Tensor | None, use_softplus: bool) -> Tensor:
+    """The sum of dt and bias, through softplus if asked for, in dt's dtype."""
+    dt = dt if bias is None else dt + bias.to(dt.dtype)
+    return softplus(dt) if use_softplus else dt
+
+
+def skip_and_gate(y: Tensor, x: Tensor, skip: Tensor | None, gate: Tensor | None) -> Tensor:
+    """(y + skip x) SiLU(gate), in y's dtype; without what is None."""
+    y = y if skip is None else y + skip.to(y.dtype) * x
+    return y if gate is None else y * silu(gate.to(y.dtype))

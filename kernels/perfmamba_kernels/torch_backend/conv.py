@@ -1,0 +1,76 @@
+"""The causal convolution and its decode step in torch, for any device: fast on a CPU.
+
+In and out: as `perfmamba_kernels.reference`, whose numbers these give up to the order of sums.
+
+A depthwise convolution with a few taps is as many products and sums of shifted rows. torch's own convolution
+wants each channel's positions to lie together, and a model's projection gives the channels of a position
+together: it would copy everything to and fro.
+"""
+
+import torch
+from torch import Tensor
+
+from perfmamba_kernels.elementwise import activate, arithmetic
+
+BLOCK = 64
+"""Positions at a time: few enough that they stay in the cache for all taps."""
+
+
+def causal_conv1d(
+    x: Tensor,  # (b, c, l)
+    weight: Tensor,  # (c, k)
+    bias: Tensor | None = None,  # (c,)
+    *,
+    initial_states: Tensor | None = None,  # (b, c, k - 1), the inputs before x; zeros by default
+    activation: str | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`reference.causal_conv1d`, a shifted row for each tap.
+
+    Returns:
+        y (b, c, l), its axes in the order of x in memory, and the last k - 1 inputs (b, c, k - 1).
+    """
+    dtype, taps, length = arithmetic(x), weight.shape[1], x.shape[2]
+    before = x.new_zeros((*x.shape[:2], taps - 1)) if initial_states is None else initial_states.to(x.dtype)
+    weight, bias = weight.to(dtype)[..., None], bias if bias is None else bias.to(dtype)[:, None]  # (c, k, 1)
+    y = torch.empty_like(x)
+    head = torch.cat([before, x[:, :, :BLOCK]], dim=2)  # (b, c, k - 1 + BLOCK)
+    for start in range(0, length, BLOCK):
+        end = min(start + BLOCK, length)
+        window = x[:, :, start - taps + 1 : end] if start else head
+        y[:, :, start:end] = _filtered(window.to(dtype), weight, bias, activation)
+    last = torch.cat([before, x[:, :, max(0, length - taps + 1) :]], dim=2)
+    return y, last[:, :, last.shape[2] - taps + 1 :].clone()
+
+
+def _filtered(window: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
+    """The outputs of a window (b, c, k - 1 + q): (b, c, q)."""
+    taps = weight.shape[1]
+    length = window.shape[2] - taps + 1
+    y = window[:, :, :length] * weight[:, 0]
+    for tap in range(1, taps):
+        y.addcmul_(window[:, :, tap : tap + length], weight[:, tap])
+    if bias is not None:
+        y.add_(bias)
+    return activate(y, activation)
+
+
+def causal_conv1d_update(
+    x: Tensor,  # (b, c)
+    conv_state: Tensor,  # (b, c, s), s >= k - 1, updated in place: the last s inputs
+    weight: Tensor,  # (c, k)
+    bias: Tensor | None = None,  # (c,)
+    *,
+    activation: str | None = None,
+) -> Tensor:
+    """`reference.causal_conv1d_update`, one product for all taps.
+
+    Returns:
+        y (b, c).
+    """
+    dtype, taps = arithmetic(x), weight.shape[1]
+    window = torch.cat([conv_state.to(x.dtype), x[..., None]], dim=2)  # (b, c, s + 1)
+    conv_state.copy_(window[:, :, 1:])
+    y = (window[:, :, window.shape[2] - taps :].to(dtype) * weight.to(dtype)).sum(2)
+    if bias is not None:
+        y.add_(bias.to(dtype))
+    return activate(y, activation).to(x.dtype)

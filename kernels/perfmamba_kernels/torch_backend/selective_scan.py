@@ -1,0 +1,123 @@
+"""Mamba-1's selective scan and its decode step in torch, for any device: fast on a CPU.
+
+In and out: as `perfmamba_kernels.reference`, whose numbers these give up to the order of sums.
+
+Each channel and state decays at a rate of its own, so there is no matrix product to be had, and the
+recurrence itself goes from position to position: one call a position. All else is done for a chunk of
+positions at a time. Channels come last in memory, because they are many and states are few. What is needed
+beside inputs and outputs does not grow with the length. Letters: see `reference`; q positions of a chunk.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import silu
+
+from perfmamba_kernels.elementwise import arithmetic, first_state, skip_and_gate, step_size
+
+CHUNK = 32
+"""Positions a chunk: decays and states of a chunk, 2 q n d numbers, should stay in the cache."""
+
+
+def selective_scan(
+    u: Tensor,  # (b, d, l)
+    delta: Tensor,  # (b, d, l)
+    A: Tensor,  # (d, n)
+    B: Tensor,  # (b, n, l)
+    C: Tensor,  # (b, n, l)
+    D: Tensor | None = None,  # (d,)
+    z: Tensor | None = None,  # (b, d, l)
+    delta_bias: Tensor | None = None,  # (d,)
+    *,
+    delta_softplus: bool = False,
+    initial_state: Tensor | None = None,  # (b, d, n), zeros by default
+) -> tuple[Tensor, Tensor]:
+    """`reference.selective_scan`, chunk by chunk.
+
+    Returns:
+        y (b, d, l), with the channels of a position next to each other in memory, and the state after the
+        last position (b, d, n).
+    """
+    dtype, (batch, channels, length), states = arithmetic(u), u.shape, A.shape[1]
+    final = first_state(u, (batch, channels, states), initial_state)
+    y = u.new_empty((batch, length, channels))
+    rates = A.t().to(dtype, memory_format=torch.contiguous_format)  # (n, d)
+    chunk = _Chunk(u, states, min(CHUNK, length))
+    for row in range(batch):
+        state = final[row].t().contiguous()  # (n, d)
+        for start in range(0, length, CHUNK):
+            part = (row, slice(None), slice(start, start + CHUNK))
+            inputs = u[part].t().to(dtype)  # (q, d)
+            steps = step_size(delta[part].t().contiguous().to(dtype), delta_bias, delta_softplus)  # (q, d)
+            scanned = chunk.scan(state, inputs, steps, rates, B[part].t().to(dtype), C[part].t().to(dtype))
+            if D is not None:
+                scanned.addcmul_(inputs, D.to(dtype))
+            if z is not None:
+                scanned.mul_(silu(z[part].t().to(dtype)))
+            y[row, start : start + CHUNK] = scanned
+        final[row] = state.t()
+    return y.transpose(1, 2), final
+
+
+class _Chunk:
+    """The scan of one chunk, and the buffers that it writes.
+
+    Args:
+        u: (b, d, l), for its dtype, device and number of channels.
+        states: n.
+        length: the longest chunk.
+    """
+
+    def __init__(self, u: Tensor, states: int, length: int) -> None:
+        dtype = arithmetic(u)
+        self._decays = u.new_empty((length, states, u.shape[1]), dtype=dtype)
+        self._states = u.new_empty((length, states, u.shape[1]), dtype=dtype)
+        self._y = u.new_empty((length, 1, u.shape[1]), dtype=dtype)
+
+    def scan(self, state: Tensor, u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
+        """The chunk's y (q, d), valid until the next call.
+
+        Args:
+            state: before the chunk, (n, d); after it when this returns.
+            u: (q, d).
+            dt: step sizes, (q, d).
+            A: (n, d).
+            B: (q, n).
+            C: (q, n).
+        """
+        length = len(u)
+        decays = torch.mul(dt[:, None], A, out=self._decays[:length]).exp_()  # (q, n, d)
+        states = torch.mul((dt * u)[:, None], B[..., None], out=self._states[:length])  # (q, n, d)
+        before = state
+        for after, decay in zip(states.unbind(), decays.unbind(), strict=True):
+            before = after.addcmul_(decay, before)
+        state.copy_(before)
+        return torch.bmm(C[:, None], states, out=self._y[:length])[:, 0]
+
+
+def selective_state_update(
+    state: Tensor,  # (b, d, n), updated in place
+    x: Tensor,  # (b, d)
+    dt: Tensor,  # (b, d)
+    A: Tensor,  # (d, n)
+    B: Tensor,  # (b, n)
+    C: Tensor,  # (b, n)
+    D: Tensor | None = None,  # (d,)
+    z: Tensor | None = None,  # (b, d)
+    dt_bias: Tensor | None = None,  # (d,)
+    *,
+    dt_softplus: bool = False,
+) -> Tensor:
+    """`reference.selective_state_update`, in place.
+
+    Returns:
+        y (b, d).
+    """
+    dtype = arithmetic(x)
+    inputs, steps = x.to(dtype), step_size(dt.to(dtype), dt_bias, dt_softplus)
+    h = state.to(dtype)  # the state itself if it has that dtype
+    h.mul_(torch.exp(steps[..., None] * A.to(dtype)))
+    h.addcmul_((steps * inputs)[..., None], B.to(dtype)[:, None])
+    if h.dtype != state.dtype:
+        state.copy_(h)
+    y = torch.bmm(h, C.to(dtype)[..., None])[..., 0]  # (b, d)
+    return skip_and_gate(y, inputs, D, z).to(x.dtype)
