@@ -59,16 +59,16 @@ class CompileCase:
     @classmethod
     def of(cls, name: str, state_size: int, launch: Launch) -> "CompileCase":
         """The specialisation that a launch asks for; its tensors may be on the device "meta"."""
-        kinds = {
-            parameter.name: _specialised(launch.arguments[parameter.name], parameter)
-            for parameter in launch.kernel.params
-        }
+        parameters = launch.kernel.params
+        values = dict(zip((parameter.name for parameter in parameters), launch.arguments, strict=False))
+        values |= launch.constants
+        kinds = {parameter.name: _specialised(values[parameter.name], parameter) for parameter in parameters}
         return cls(
             name,
             state_size,
             launch.kernel,
             {name: kind for name, (kind, _) in kinds.items()},
-            {name: launch.arguments[name] for name, (kind, _) in kinds.items() if kind == "constexpr"},
+            {name: values[name] for name, (kind, _) in kinds.items() if kind == "constexpr"},
             frozenset(name for name, (_, divisible) in kinds.items() if divisible),
             launch.num_warps,
             launch.num_stages,

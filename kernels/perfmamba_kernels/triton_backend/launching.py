@@ -18,18 +18,23 @@ class Launch:
 
     kernel: Any  # a triton.JITFunction; in Triton's interpreter, its stand-in
     grid: tuple[int, ...]
-    arguments: dict[str, Any]  # every parameter of the kernel by name, constexpr ones included
+    arguments: tuple[Any, ...]  # a tensor first; by position, since names would cost a decode step its time
+    constants: dict[str, Any]  # the kernel's constexpr parameters, which come after the others
     num_warps: int
     num_stages: int
 
     def run(self) -> None:
-        """Start the kernel on the device of its tensors; an empty grid starts nothing."""
+        """Start the kernel on the device of its first tensor; an empty grid starts nothing."""
         if 0 in self.grid:
             return
-        tensor = next(value for value in self.arguments.values() if isinstance(value, Tensor))
-        with torch.cuda.device(tensor.get_device()):  # -1, which changes nothing, for tensors of a CPU
+        with torch.cuda.device(self.arguments[0].get_device()):  # -1, which changes nothing, for a CPU
             options = compile_options(self.num_warps, self.num_stages)
-            self.kernel[self.grid](**self.arguments, **options)
+            self.kernel[self.grid](*self.arguments, **self.constants, **options)
+
+
+def strides(tensor: Tensor | None, dims: int) -> tuple[int, ...]:
+    """A tensor's strides; zeros for one that is not there."""
+    return (0,) * dims if tensor is None else tensor.stride()
 
 
 def compile_options(num_warps: int, num_stages: int) -> dict[str, Any]:
