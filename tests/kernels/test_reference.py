@@ -12,7 +12,17 @@ from torch.testing import assert_close
 from transformers.models.mamba import modeling_mamba
 from transformers.models.mamba2 import modeling_mamba2
 
-F64 = torch.float64
+from tests.kernels.inputs import (
+    F64,
+    conv_inputs,
+    cut_conv,
+    cut_scan,
+    cut_ssd,
+    normal,
+    scan_inputs,
+    ssd_inputs,
+)
+
 LENGTHS, STATES = [1, 2, 31, 100, 300], [1, 7, 16, 64]
 
 # The torch implementation under each name, whatever fused package transformers found.
@@ -27,63 +37,6 @@ hf_ssd_update = modeling_mamba2.mamba2_selective_state_update.__wrapped__
 close = partial(assert_close, rtol=1e-4, atol=1e-4, check_dtype=False)
 exact = partial(assert_close, rtol=0, atol=0)
 close64 = partial(assert_close, rtol=1e-11, atol=1e-11)
-
-
-def normal(*shape: int, seed: int, dtype: torch.dtype = F64) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64).to(dtype)
-
-
-def conv_inputs(channels: int, taps: int, length: int, dtype: torch.dtype = F64) -> dict[str, torch.Tensor]:
-    return {
-        "x": normal(2, channels, length, seed=0, dtype=dtype),
-        "weight": normal(channels, taps, seed=1, dtype=dtype),
-        "bias": normal(channels, seed=2, dtype=dtype),
-    }
-
-
-def scan_inputs(states: int, length: int, dtype: torch.dtype = F64) -> dict[str, torch.Tensor]:
-    """Arguments of `selective_scan` for 2 sequences of 6 channels."""
-    make = partial(normal, dtype=dtype)
-    return {
-        "u": make(2, 6, length, seed=0),
-        "delta": make(2, 6, length, seed=1),
-        "A": -make(6, states, seed=2).exp(),
-        "B": make(2, states, length, seed=3),
-        "C": make(2, states, length, seed=4),
-        "D": make(6, seed=5),
-        "z": make(2, 6, length, seed=6),
-        "delta_bias": make(6, seed=7),
-    }
-
-
-def ssd_inputs(
-    states: int, length: int, groups: int = 1, dtype: torch.dtype = F64
-) -> dict[str, torch.Tensor]:
-    """Arguments of `ssd` for 2 sequences of 6 heads of 4 channels."""
-    make = partial(normal, dtype=dtype)
-    return {
-        "x": make(2, length, 6, 4, seed=0),
-        "dt": make(2, length, 6, seed=1),
-        "A": -make(6, seed=2).exp(),
-        "B": make(2, length, groups, states, seed=3),
-        "C": make(2, length, groups, states, seed=4),
-        "D": make(6, seed=5),
-        "z": make(2, length, 6, 4, seed=6),
-        "dt_bias": make(6, seed=7),
-    }
-
-
-def at(
-    inputs: dict[str, torch.Tensor], names: set[str], dim: int, positions: slice
-) -> dict[str, torch.Tensor]:
-    """The inputs with the named ones cut to some positions."""
-    cut = (slice(None),) * dim + (positions,)
-    return {name: value[cut] if name in names else value for name, value in inputs.items()}
-
-
-cut_conv = partial(at, names={"x"}, dim=2)
-cut_scan = partial(at, names={"u", "delta", "B", "C", "z"}, dim=2)
-cut_ssd = partial(at, names={"x", "dt", "B", "C", "z"}, dim=1)
 
 
 @pytest.mark.parametrize("length", LENGTHS)

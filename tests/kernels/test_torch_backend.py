@@ -1,0 +1,187 @@
+"""The torch backend against the references in float64, for all sizes and layouts."""
+
+from functools import partial
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from perfmamba_kernels import reference, torch_backend
+
+from tests.kernels.inputs import (
+    F64,
+    conv_inputs,
+    cut_conv,
+    cut_scan,
+    cut_ssd,
+    normal,
+    scan_inputs,
+    ssd_inputs,
+)
+
+STATES = [1, 2, 7, 12, 13, 16, 38, 64, 89, 115, 128, 256]
+LENGTHS = [0, 1, 2, 31, 32, 64, 100, 257, 1000]
+TOLERANCE = {F64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 2**-8, torch.float16: 2**-11}
+"""Of the largest value. The narrow dtypes are those of inputs and outputs: half a unit of their last place
+each way is twice what rounding y costs."""
+
+pytestmark = pytest.mark.usefixtures("poisoned")
+
+
+def close(actual, expected, dtype=F64):
+    """Every tensor of one is every tensor of the other, to the tolerance of a dtype."""
+    for one, other in zip(actual, expected, strict=True):
+        assert one.shape == other.shape
+        if one.numel():
+            scale = max(1.0, other.abs().max().item())
+            assert (one.double() - other).abs().max().item() <= TOLERANCE[dtype] * scale
+
+
+def doubled(inputs):
+    return {name: value.double() for name, value in inputs.items()}
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("states", STATES)
+def test_scans_are_the_references(states, length):
+    ssd = ssd_inputs(states, length, groups=2) | {"initial_states": normal(2, 6, 4, states, seed=8)}
+    close(torch_backend.ssd(**ssd, dt_softplus=True), reference.ssd(**ssd, dt_softplus=True))
+    scan = scan_inputs(states, length) | {"initial_state": normal(2, 6, states, seed=8)}
+    close(
+        torch_backend.selective_scan(**scan, delta_softplus=True),
+        reference.selective_scan(**scan, delta_softplus=True),
+    )
+
+
+@pytest.mark.parametrize("states", STATES)
+@pytest.mark.parametrize("dtype", list(TOLERANCE))
+def test_dtypes(dtype, states):
+    ssd = ssd_inputs(states, 100, groups=3, dtype=dtype)
+    y, state = torch_backend.ssd(**ssd, dt_softplus=True)
+    assert (y.dtype, state.dtype) == (dtype, torch.promote_types(dtype, torch.float32))
+    close([y, state], reference.ssd(**doubled(ssd), dt_softplus=True), dtype)
+    scan = scan_inputs(states, 100, dtype)
+    y, state = torch_backend.selective_scan(**scan, delta_softplus=True)
+    assert (y.dtype, state.dtype) == (dtype, torch.promote_types(dtype, torch.float32))
+    close([y, state], reference.selective_scan(**doubled(scan), delta_softplus=True), dtype)
+    conv = conv_inputs(5, 4, 100, dtype)
+    close(torch_backend.causal_conv1d(**conv), reference.causal_conv1d(**doubled(conv)), dtype)
+
+
+@pytest.mark.parametrize("states", STATES)
+@pytest.mark.parametrize("dtype", list(TOLERANCE))
+@pytest.mark.parametrize("state_dtype", [torch.float32, torch.bfloat16, F64])
+def test_steps(state_dtype, dtype, states):
+    ours = normal(2, 6, 4, states, seed=8, dtype=state_dtype)
+    theirs = ours.double().clone()
+    step = {
+        name: value[:, 0] if name in {"x", "dt", "B", "C", "z"} else value
+        for name, value in ssd_inputs(states, 1, groups=2, dtype=dtype).items()
+    }
+    y = torch_backend.ssd_update(ours, **step, dt_softplus=True)
+    expected = reference.ssd_update(theirs, **doubled(step), dt_softplus=True)
+    widest = max(dtype, state_dtype, key=TOLERANCE.__getitem__)
+    close([y, ours], [expected, theirs], widest)
+    ours = normal(2, 6, states, seed=8, dtype=state_dtype)
+    theirs = ours.double().clone()
+    u, delta, a, b, c, d, z, bias = scan_inputs(states, 1, dtype).values()
+    step = (u[..., 0], delta[..., 0], a, b[..., 0], c[..., 0], d, z[..., 0], bias)
+    y = torch_backend.selective_state_update(ours, *step, dt_softplus=True)
+    expected = reference.selective_state_update(theirs, *(value.double() for value in step), dt_softplus=True)
+    close([y, ours], [expected, theirs], widest)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    data=st.data(),
+    length=st.integers(0, 150),
+    states=st.integers(1, 40),
+    groups=st.sampled_from([1, 2, 3, 6]),
+)
+def test_a_sequence_in_two_calls_is_one(data, length, states, groups):
+    cut = data.draw(st.integers(0, length))
+    first, second = slice(None, cut), slice(cut, None)
+    ssd = ssd_inputs(states, length, groups)
+    y, state = torch_backend.ssd(**ssd, dt_softplus=True)
+    y1, between = torch_backend.ssd(**cut_ssd(ssd, positions=first), dt_softplus=True)
+    y2, last = torch_backend.ssd(**cut_ssd(ssd, positions=second), dt_softplus=True, initial_states=between)
+    close([torch.cat([y1, y2], 1), last], [y, state])
+    scan = scan_inputs(states, length)
+    y, state = torch_backend.selective_scan(**scan, delta_softplus=True)
+    y1, between = torch_backend.selective_scan(**cut_scan(scan, positions=first), delta_softplus=True)
+    y2, last = torch_backend.selective_scan(
+        **cut_scan(scan, positions=second), delta_softplus=True, initial_state=between
+    )
+    close([torch.cat([y1, y2], 2), last], [y, state])
+    conv = conv_inputs(5, data.draw(st.integers(1, 5)), length)
+    y, window = torch_backend.causal_conv1d(**conv, activation="silu")
+    y1, between = torch_backend.causal_conv1d(**cut_conv(conv, positions=first), activation="silu")
+    y2, last = torch_backend.causal_conv1d(
+        **cut_conv(conv, positions=second), initial_states=between, activation="silu"
+    )
+    close([torch.cat([y1, y2], 2), last], [y, window])
+    close([y, window], reference.causal_conv1d(**conv, activation="silu"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lengths=st.lists(st.integers(0, 70), min_size=1, max_size=4),
+    states=st.integers(1, 40),
+    heads_and_dim=st.tuples(st.sampled_from([1, 4, 6]), st.integers(1, 9)),
+    softplus=st.booleans(),
+    limit=st.sampled_from([(0.0, float("inf")), (0.1, 0.5), (-0.02, 0.5)]),
+)
+def test_packed_sequences_are_scanned_each_by_itself(lengths, states, heads_and_dim, softplus, limit):
+    heads, head_dim = heads_and_dim
+    inputs = ssd_inputs(states, sum(lengths), heads // 2 or 1, batch=1, heads=heads, head_dim=head_dim)
+    bounds = torch.tensor([0, *lengths]).cumsum(0)
+    states_before = normal(len(lengths), heads, head_dim, states, seed=8)
+    options = {"dt_softplus": softplus, "dt_limit": limit}
+    packed = torch_backend.ssd(**inputs, **options, initial_states=states_before, cu_seqlens=bounds)
+    for number, (start, end) in enumerate(pairwise(bounds)):
+        one = cut_ssd(inputs, positions=slice(start, end))
+        y, state = reference.ssd(**one, **options, initial_states=states_before[number : number + 1])
+        close([packed[0][:, start:end], packed[1][number : number + 1]], [y, state])
+
+
+@pytest.mark.parametrize("taps", [1, 2, 4])
+@pytest.mark.parametrize("length", [4, 7])
+def test_conv_steps_continue_a_convolution(taps, length):
+    inputs = conv_inputs(5, taps, length)
+    whole, _ = reference.causal_conv1d(**inputs, activation="silu")
+    window = torch.zeros(2, 5, max(taps, 3), dtype=F64)
+    step = partial(torch_backend.causal_conv1d_update, activation="silu")
+    weights = (inputs["weight"], inputs["bias"])
+    y = torch.stack([step(inputs["x"][..., t], window, *weights) for t in range(length)], 2)
+    close([y, window], [whole, inputs["x"][..., length - max(taps, 3) :]])
+
+
+def test_any_layout_gives_the_same():
+    projection = normal(2, 100, 6 * 4 + 2 * 3 * 7 + 6 * 4, seed=0)
+    x, b, c, z = projection.split([24, 21, 21, 24], dim=-1)
+    shapes = {"x": (x, (6, 4)), "B": (b, (3, 7)), "C": (c, (3, 7)), "z": (z, (6, 4))}
+    views = {name: value.unflatten(-1, shape) for name, (value, shape) in shapes.items()}
+    inputs = ssd_inputs(7, 100, 3)
+    inputs["dt"] = inputs["dt"].abs()
+    dense = inputs | {name: value.contiguous() for name, value in views.items()}
+    close(torch_backend.ssd(**(inputs | views)), reference.ssd(**dense))
+    conv = conv_inputs(90, 4, 100)
+    y, window = torch_backend.causal_conv1d(projection.transpose(1, 2), conv["weight"], conv["bias"])
+    assert y.transpose(1, 2).is_contiguous()
+    conv["x"] = projection.transpose(1, 2).contiguous()
+    close([y, window], reference.causal_conv1d(**conv))
+
+
+def test_inputs_stay_as_they_are():
+    ssd = ssd_inputs(7, 100) | {"initial_states": normal(2, 6, 4, 7, seed=8)}
+    scan = scan_inputs(7, 100) | {"initial_state": normal(2, 6, 7, seed=8)}
+    conv = conv_inputs(5, 4, 100) | {"initial_states": normal(2, 5, 3, seed=8)}
+    for function, inputs in (
+        (torch_backend.ssd, ssd),
+        (torch_backend.selective_scan, scan),
+        (torch_backend.causal_conv1d, conv),
+    ):
+        before = {name: value.clone() for name, value in inputs.items()}
+        function(**inputs)
+        assert all(value.equal(before[name]) for name, value in inputs.items())
