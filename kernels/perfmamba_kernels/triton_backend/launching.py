@@ -1,5 +1,7 @@
 """A kernel launch as a value: planned from shapes, strides and dtypes, then run or only compiled."""
 
+from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +12,7 @@ from triton import knobs
 
 @dataclass(frozen=True)
 class Launch:
-    """One launch of a Triton kernel.
-
-    Planning reads no tensor's data, so a launch planned on "meta" tensors is the one that real tensors of
-    the same shapes and strides would get.
-    """
+    """One launch of a Triton kernel."""
 
     kernel: Any  # a triton.JITFunction; in Triton's interpreter, its stand-in
     grid: tuple[int, ...]
@@ -25,11 +23,32 @@ class Launch:
 
     def run(self) -> None:
         """Start the kernel on the device of its first tensor; an empty grid starts nothing."""
+        planned = _planned.get()
+        if planned is not None:
+            planned.append(self)
+            return
         if 0 in self.grid:
             return
         with torch.cuda.device(self.arguments[0].get_device()):  # -1, which changes nothing, for a CPU
             options = compile_options(self.num_warps, self.num_stages)
             self.kernel[self.grid](*self.arguments, **self.constants, **options)
+
+
+# The launches of an operation that is only planned; None where they are run.
+_planned: ContextVar[list[Launch] | None] = ContextVar("planned", default=None)
+
+
+def launches(operation: Callable[..., object], *arguments: object, **options: object) -> list[Launch]:
+    """The launches that an operation makes of its arguments, none of them run.
+
+    Planning reads no data: "meta" tensors give the launches of real ones of their shapes and strides.
+    """
+    token = _planned.set([])
+    try:
+        operation(*arguments, **options)
+        return _planned.get() or []
+    finally:
+        _planned.reset(token)
 
 
 def strides(tensor: Tensor | None, dims: int) -> tuple[int, ...]:
