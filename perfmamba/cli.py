@@ -78,6 +78,7 @@ def profile(
     seqlen: Annotated[tuple[int, ...], Several] = (64, 512, 2048),
     batch: int = 8,
     mode: Annotated[tuple[Literal["prefill", "decode"], ...], Several] = ("prefill",),
+    backend: Annotated[tuple[Literal["hf", "mamba_ssm", "reference", "torch", "triton"], ...], Several] = (),
     device: str | None = None,
     dtype: str = "float32",
     layers: int | None = None,
@@ -97,6 +98,9 @@ def profile(
         seqlen: Prompt lengths in tokens.
         batch: Sequences at once.
         mode: prefill (the prompt at once) or decode (single tokens after it), or both.
+        backend: What runs the convolutions and scans: hf (transformers' own code in torch), mamba_ssm (the
+            official kernels), torch or triton (ours), reference (ours, sequential); several side by side. By
+            default what transformers picks.
         device: cpu, cuda or cuda:INDEX; by default the GPU if there is one.
         dtype: float32, bfloat16 or float16.
         layers: Keep only the first blocks of each model, for small machines.
@@ -134,6 +138,7 @@ def profile(
         warmup=warmup,
         repeat=repeat,
         seed=seed,
+        backends=backend or (None,),
     )
     existing: Literal["refuse", "resume", "overwrite"] = (
         "resume" if resume else "overwrite" if overwrite else "refuse"

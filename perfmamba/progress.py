@@ -80,4 +80,5 @@ def _line(result: CellResult) -> str:
 
 
 def _what(cell: Cell) -> str:
-    return f"{cell.model} {cell.mode} length {cell.seqlen}"
+    backend = f" {cell.backend}" if cell.backend else ""
+    return f"{cell.model}{backend} {cell.mode} length {cell.seqlen}"

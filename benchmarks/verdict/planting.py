@@ -15,8 +15,8 @@ import time
 _faithful_stand_in = _stand_in
 
 
-def _stand_in(function, component):
-    return _faithful_stand_in(_slowed(function) if component == "ssm" else function, component)
+def _stand_in(function, name):
+    return _faithful_stand_in(_slowed(function) if MIXER_FUNCTIONS[name] == "ssm" else function, name)
 
 
 def _slowed(function):

@@ -10,6 +10,7 @@ from perfmamba_kernels.ops import (
     selective_state_update,
     ssd,
     ssd_update,
+    why_not_triton,
 )
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "selective_state_update",
     "ssd",
     "ssd_update",
+    "why_not_triton",
 ]

@@ -247,18 +247,18 @@ def _checked(
     x = next(tensor for tensor in tensors.values() if tensor is not None)
     states = sizes.get("n", 1)
     if backend is None:
-        backend = "triton" if x.is_cuda and not _why_not_triton(x, states) else "torch"
+        backend = "triton" if x.is_cuda and not why_not_triton(x, states) else "torch"
     if backend not in BACKENDS:
         raise KernelError(f"{operation}: unknown backend {backend!r}; use one of {', '.join(BACKENDS)}")
-    if backend == "triton" and (reason := _why_not_triton(x, states)):
+    if backend == "triton" and (reason := why_not_triton(x, states)):
         raise KernelError(f"{operation}: backend triton cannot compute this: {reason}")
     if backend != "reference":
         check_no_gradient(operation, tensors)
     return _function(operation, backend)
 
 
-def _why_not_triton(x: Tensor, states: int) -> str:
-    """What keeps Triton from an input; empty if nothing does."""
+def why_not_triton(x: Tensor, states: int = 1) -> str:
+    """What keeps the triton backend from computing with tensors like x; empty if nothing does."""
     if not _is_installed("triton"):
         return "the package triton is not installed"
     if not x.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":

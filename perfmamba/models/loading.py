@@ -18,7 +18,8 @@ from torch import nn
 
 from perfmamba.components import Generation
 from perfmamba.errors import ModelError
-from perfmamba.models.mixers import backend_packages, component_map, install_mixer_functions
+from perfmamba.models.backends import running_packages, use_backend
+from perfmamba.models.mixers import component_map
 from perfmamba.models.original import is_original_config, load_original
 from perfmamba.models.shapes import PUBLISHED_SHAPES, checked_layers, published_config
 
@@ -61,6 +62,7 @@ def load_model(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
+    backend: str | None = None,
     trust_remote_code: bool = False,
 ) -> LoadedModel:
     """Load a model by published name, folder or hub id.
@@ -72,10 +74,11 @@ def load_model(
         device: where the weights go.
         dtype: the dtype of the weights.
         seed: seeds the random weights of a published shape; unused otherwise.
+        backend: what runs the convolutions and scans; see `use_backend`.
         trust_remote_code: let transformers run Python files of the checkpoint.
 
     Raises:
-        ModelError: if there is no such model, or its files cannot be used.
+        ModelError: if there is no such model, its files cannot be used, or the backend cannot run it.
     """
     name = model_name(source, layers=layers)
     if source in PUBLISHED_SHAPES:
@@ -91,15 +94,15 @@ def load_model(
             weights = f"checkpoint (revision {folder.name[:_REVISION_DIGITS]})"
         model, full_layers = _load_folder(folder, name, layers, dtype, trust_remote_code=trust_remote_code)
     components = component_map(model)
-    install_mixer_functions(components)
     nn.Module.to(model, torch.device(device))
     model.train(mode=False)
+    use_backend(model, backend)
     return LoadedModel(
         name=name,
         model=model,
         generation=components.generation,
         weights=weights,
-        backend=backend_packages(components, torch.device(device)),
+        backend=running_packages(model),
         layers=int(model.config.num_hidden_layers),
         full_layers=full_layers,
     )

@@ -40,10 +40,15 @@ FunctionObserver = Callable[[Component, Callable[[], Any]], Any]
 """Gets the component and the call of a mixer's function; makes the call and returns its result."""
 
 
+FunctionChooser = Callable[[str, Callable[..., Any]], Callable[..., Any]]
+"""Gets the name of a mixer's function and what transformers would call; gives what to call instead."""
+
+
 class _Thread(threading.local):
-    """The observer of the mixer that this thread is in; None outside of observed mixers."""
+    """Who watches the mixer that this thread is in, and who chooses its functions; None outside of one."""
 
     observer: FunctionObserver | None = None
+    chooser: FunctionChooser | None = None
 
 
 _thread = _Thread()
@@ -52,6 +57,11 @@ _thread = _Thread()
 def observe_functions(observer: FunctionObserver | None) -> None:
     """Let `observer` make the calls of mixer functions on this thread; None stops it."""
     _thread.observer = observer
+
+
+def choose_functions(chooser: FunctionChooser | None) -> None:
+    """Let `chooser` say what mixers call on this thread; None leaves it to transformers."""
+    _thread.chooser = chooser
 
 
 @dataclass(frozen=True)
@@ -143,16 +153,15 @@ def install_mixer_functions(components: ComponentMap) -> None:
             raise ModelError(
                 f"{modeling} calls none of {', '.join(MIXER_FUNCTIONS)}; transformers 5.17 or newer is needed"
             )
-        for name, component in found.items():
+        for name in found:
             if not hasattr(namespace[name], _INSTALLED):
-                namespace[name] = _stand_in(namespace[name], component)
+                namespace[name] = _stand_in(namespace[name], name)
 
 
 def backend_packages(components: ComponentMap, device: "torch.device") -> dict[str, str]:
     """The packages whose code runs the conv and the scan on a device: `torch`, `causal_conv1d`, `mamba_ssm`.
 
-    Call it after `install_mixer_functions`. transformers falls back to its torch functions without an error
-    when a package cannot be imported, so what is installed does not tell what runs.
+    What transformers chose, that is. Call it after `install_mixer_functions`.
     """
     packages: dict[str, set[str]] = {"conv": set(), "ssm": set()}
     for modeling in {type(mixer.module).__module__ for mixer in components.mixers}:
@@ -174,13 +183,15 @@ def _package(function: Callable[..., Any], device: "torch.device") -> str:
     return "torch" if package == "transformers" else package
 
 
-def _stand_in(function: Callable[..., Any], component: Component) -> Callable[..., Any]:
-    """What a mixer calls in place of `function`."""
-    cpu_function = _cpu_function(function)
+def _stand_in(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """What a mixer calls in place of `function`, which transformers calls by this name."""
+    component, cpu_function = MIXER_FUNCTIONS[name], _cpu_function(function)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         implementation = function if args[0].is_cuda else cpu_function
+        if _thread.chooser is not None:
+            implementation = _thread.chooser(name, implementation)
         if _thread.observer is None:
             return implementation(*args, **kwargs)
         return _thread.observer(component, functools.partial(implementation, *args, **kwargs))

@@ -51,8 +51,9 @@ def make_jobs(
     warmup: int,
     repeat: int,
     seed: int,
+    backends: Sequence[str | None] = (None,),
 ) -> tuple[Job, ...]:
-    """Every cell of the grid, model by model, small lengths first.
+    """Every cell of the grid, model by model, small lengths first, the backends of a length together.
 
     Raises:
         InputError: if a number is out of range, or two models have the same name.
@@ -74,10 +75,13 @@ def make_jobs(
     if len(set(names)) < len(names):
         raise InputError(f"two of these models have the same name: {', '.join(names)}; profile them apart")
     return tuple(
-        Job(source, Cell(name, mode, seqlen, batch, dtype, device.type, layers, warmup, repeat, seed))
+        Job(
+            source, Cell(name, mode, seqlen, batch, dtype, device.type, layers, warmup, repeat, seed, backend)
+        )
         for source, name in zip(sources, names, strict=True)
         for mode in dict.fromkeys(modes)
         for seqlen in sorted(set(seqlens))
+        for backend in dict.fromkeys(backends)
     )
 
 

@@ -33,6 +33,7 @@ class Cell:
         warmup: unmeasured passes before anything is measured.
         repeat: passes timed without the profiler, and again as many profiled.
         seed: seeds the tokens, and the weights of a published shape.
+        backend: what runs the convolutions and scans, as `use_backend` takes it.
     """
 
     model: str
@@ -45,13 +46,15 @@ class Cell:
     warmup: int
     repeat: int
     seed: int
+    backend: str | None = None
 
     @property
     def name(self) -> str:
         """The stem of the cell's files."""
         depth = "" if self.layers is None else f"_l{self.layers}"
         model = self.model.replace("/", "--")
-        return f"{model}{depth}_{self.mode}_b{self.batch}_s{self.seqlen}_{self.dtype}_{self.device}"
+        backend = "" if self.backend is None else f"_{self.backend}"
+        return f"{model}{depth}_{self.mode}_b{self.batch}_s{self.seqlen}_{self.dtype}_{self.device}{backend}"
 
 
 @dataclass(frozen=True)

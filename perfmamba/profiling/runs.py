@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from perfmamba.environment import capture_environment
-from perfmamba.models import LoadedModel, annotate
+from perfmamba.models import LoadedModel, annotate, running_packages, use_backend
 from perfmamba.profiling import Cost, break_down, read_trace
 from perfmamba.profiling.completeness import missing_from
 from perfmamba.profiling.counts import Count, count, dimensions
@@ -39,10 +39,13 @@ def run_cell(loaded: LoadedModel, cell: Cell, folder: Path, *, on_stage: OnStage
 
     Raises:
         InputError: if a file cannot be written.
+        ModelError: if the cell's backend cannot run the model.
     """
     device = next(loaded.model.parameters()).device
+    use_backend(loaded.model, cell.backend)
     remove_files(folder, cell)  # an old result beside a new trace would pass for its own
-    facts = ModelFacts(loaded.generation, loaded.weights, loaded.full_layers, loaded.backend)
+    packages = running_packages(loaded.model)
+    facts = ModelFacts(loaded.generation, loaded.weights, loaded.full_layers, packages)
     result = CellResult(cell, "ok", capture_environment(device), facts)
     try:
         latency_ms = _measure(loaded, cell, trace_path(folder, cell), device, on_stage)

@@ -208,7 +208,7 @@ class _Grid:
                 f"these results are of several machines: {', '.join(machines)}; "
                 "keep one machine's in a folder, or measure again with --overwrite"
             )
-        ordered = sorted(results, key=lambda result: (_generation(result) or 0, result.cell.model))
+        ordered = sorted(results, key=_place)
         return cls({(_label(result, ordered), result.cell.seqlen): result for result in ordered})
 
     @property
@@ -328,14 +328,21 @@ def _generation(result: CellResult) -> int | None:
     return result.facts.generation if result.facts else None
 
 
+def _place(result: CellResult) -> tuple[int, str, str]:
+    """Where a result's column belongs: Mamba-1 first, the backends of a model side by side."""
+    return _generation(result) or 0, result.cell.model, result.cell.backend or ""
+
+
 def _label(result: CellResult, results: Sequence[CellResult]) -> str:
     """`Mamba-1` or `Mamba-2` where that names one model of the table, else the model's own name."""
     generation = _generation(result)
     models = {(other.cell.model, other.cell.layers) for other in results if _generation(other) == generation}
+    several_backends = len({other.cell.backend for other in results}) > 1
+    backend = f" {result.cell.backend}" if result.cell.backend and several_backends else ""
     if generation and len(models) == 1:
-        return f"Mamba-{generation}"
+        return f"Mamba-{generation}{backend}"
     depth = "" if result.cell.layers is None else f" ({result.cell.layers} layers)"
-    return f"{result.cell.model}{depth}"
+    return f"{result.cell.model}{depth}{backend}"
 
 
 def _model_text(result: CellResult) -> str:

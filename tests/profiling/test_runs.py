@@ -68,6 +68,20 @@ def test_a_result_is_the_mean_of_its_trace(loaded, mode, tmp_path):
     assert len(result.latency_ms) == 3
 
 
+def test_backends_are_cells_of_one_model(folder, tmp_path):
+    jobs = make_jobs([folder], **GRID | {"modes": ("prefill",), "backends": ("hf", "torch")})
+    assert [(job.cell.seqlen, job.cell.backend) for job in jobs] == [
+        (3, "hf"),
+        (3, "torch"),
+        (5, "hf"),
+        (5, "torch"),
+    ]
+    results = list(run_jobs(jobs, tmp_path, device=CPU))
+    assert [result.facts.backend["ssm"] for result in results] == ["torch", "perfmamba_kernels (torch)"] * 2
+    assert {result.status for result in results} == {"ok"}
+    assert len(read_results(tmp_path)) == len(jobs)
+
+
 @pytest.mark.parametrize("mode", ["prefill", "decode"])
 def test_components_sum_to_the_total_and_nothing_is_unattributed(loaded, mode, tmp_path):
     result = run_cell(loaded, cell_of(mode=mode), tmp_path)
@@ -177,7 +191,7 @@ def test_a_model_is_let_go_before_the_next_is_loaded(folder, tmp_path, monkeypat
     shutil.copytree(folder, tmp_path / "again")
     (tmp_path / "out").mkdir()
     jobs = make_jobs([folder, str(tmp_path / "again")], **GRID | {"modes": ("prefill",)})
-    assert len(list(run_jobs(jobs, tmp_path / "out", device=CPU))) == 4
+    assert len(list(run_jobs(jobs, tmp_path, device=CPU))) == 4
 
 
 def test_a_cell_that_raises_leaves_no_old_result_beside_a_new_trace(loaded, tmp_path, monkeypatch):

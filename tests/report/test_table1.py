@@ -32,7 +32,14 @@ def result(model="mamba-130m", generation=1, seqlen=64, **changes):
     """A result in which the cost of component i is i times that of the first."""
     parts = [cost(component, scale) for scale, component in enumerate((*COMPONENTS, "other"), start=1)]
     unattributed = replace(cost("unattributed", 0), peak_bytes=None)
-    cell = {"mode": "prefill", "batch": 8, "dtype": "float32", "device": "cuda", "layers": None}
+    cell = {
+        "mode": "prefill",
+        "batch": 8,
+        "dtype": "float32",
+        "device": "cuda",
+        "layers": None,
+        "backend": None,
+    }
     cell |= {key: changes.pop(key) for key in list(changes) if key in cell}
     values = {
         "status": "ok",
@@ -177,6 +184,15 @@ def test_peaks_say_whether_weights_are_in_them(device, weights):
 def test_two_models_of_a_generation_keep_their_names():
     headers = headers_of(table1([result(), result("mamba-370m")]))
     assert headers[:2] == ["GFLOP mamba-130m", "GFLOP mamba-370m"]
+
+
+def test_backends_of_a_model_have_columns_of_their_own():
+    both = [result("mamba2-130m", 2, backend=backend) for backend in ("torch", "hf")]
+    assert [header for header in headers_of(table1(both)) if "share" in header] == [
+        "share % Mamba-2 hf",
+        "share % Mamba-2 torch",
+    ]
+    assert "share % Mamba-2" in headers_of(table1(both[:1]))
 
 
 def test_lengths_that_only_one_model_has():
