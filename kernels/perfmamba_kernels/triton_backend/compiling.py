@@ -1,15 +1,11 @@
-"""What the kernels compile to for a GPU that need not be there: registers, spills, shared memory.
+"""What a kernel compiles to for a GPU that need not be there: registers, spills, shared memory.
 
-`python -m perfmamba_kernels.triton_backend.compiling` prints a table of every configuration that the kernel
-modules of this package can choose. Compiled code is kept in Triton's own cache.
+In: a launch, planned but not run. Out: what its kernel needs of the GPU. Compiled code is kept in Triton's
+own cache, so that the second time takes a moment.
 """
 
-import importlib
-import pkgutil
 import re
 import subprocess
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +18,6 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
-from perfmamba_kernels import triton_backend
 from perfmamba_kernels.triton_backend.launching import Launch, compile_options
 
 Capability = Literal[80, 90]
@@ -105,36 +100,6 @@ def compiled(case: CompileCase, capability: Capability) -> Compiled:
     return Compiled(registers, stack, kernel.metadata.shared, len(instructions))
 
 
-def all_cases() -> Iterator[CompileCase]:
-    """The cases of every module of this package that has `compile_cases`."""
-    for module in pkgutil.iter_modules(triton_backend.__path__, f"{triton_backend.__name__}."):
-        cases = getattr(importlib.import_module(module.name), "compile_cases", None)
-        if cases is not None:
-            yield from cases()
-
-
-def main() -> int:
-    """Print a line a case and capability; return 1 if any does not fit, else 0."""
-    cases = list(all_cases())
-    width = max(len(case.name) for case in cases)
-    print(f"{'kernel':{width}}    N  target  warps  stages  registers  spilled B  shared B  mma")
-    misfits = 0
-    for number, case in enumerate(cases, start=1):
-        for capability in CAPABILITIES:
-            print(f"\r{number}/{len(cases)}", end="\r", file=sys.stderr, flush=True)
-            result = compiled(case, capability)
-            misfits += not result.fits(capability)
-            print(
-                f"{case.name:{width}}  {case.state_size:3}   sm_{capability}  {case.num_warps:5}"
-                f"  {case.num_stages:6}  {result.registers:9}  {result.spilled_bytes:9}"
-                f"  {result.shared_bytes:8}  {result.matrix_instructions:3}"
-                f"{'' if result.fits(capability) else '  DOES NOT FIT'}",
-                flush=True,
-            )
-    print(f"{len(cases)} cases on {len(CAPABILITIES)} targets, {misfits} do not fit")
-    return int(misfits > 0)
-
-
 def _specialised(value: Any, parameter: Any) -> tuple[str, bool]:
     """The type that the JIT gives an argument, and whether it takes it for a multiple of 16."""
     fixed = parameter.do_not_specialize
@@ -166,7 +131,3 @@ def _registers_and_stack(cubin: bytes) -> tuple[int, int]:
         message = f"cuobjdump printed no resource usage: {usage!r}"
         raise RuntimeError(message)
     return int(found[1]), int(found[2])
-
-
-if __name__ == "__main__":
-    sys.exit(main())
