@@ -1,0 +1,193 @@
+"""Mamba-2's scan in Triton: one kernel that walks over the sequences, or two where there are too few of them.
+
+In and out: as `reference.ssd`, of checked tensors with any strides. The kernels are in `ssd_kernels`; here
+is what to launch.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cache, lru_cache, partial
+from itertools import product
+from math import gcd
+
+import torch
+import triton
+from torch import Tensor
+
+from perfmamba_kernels.elementwise import NO_LIMIT
+from perfmamba_kernels.triton_backend.compiling import STATE_SIZES, CompileCase
+from perfmamba_kernels.triton_backend.launching import Launch, interpreted, launches, strides
+from perfmamba_kernels.triton_backend.ssd_kernels import scan_kernel, segment_states_kernel
+
+VECTOR_BYTES = 16
+"""The widest access of a thread."""
+
+NUM_WARPS, NUM_STAGES = 4, 2
+
+MOST_SEGMENTS = 32
+"""A program folds the states of all segments before its own, so their number costs its square."""
+
+
+def ssd(
+    x: Tensor,  # (b, l, h, p)
+    dt: Tensor,  # (b, l, h)
+    A: Tensor,  # (h,)
+    B: Tensor,  # (b, l, g, n)
+    C: Tensor,  # (b, l, g, n)
+    D: Tensor | None = None,  # (h,)
+    z: Tensor | None = None,  # (b, l, h, p)
+    dt_bias: Tensor | None = None,  # (h,)
+    *,
+    initial_states: Tensor | None = None,  # (b, h, p, n), zeros by default
+    dt_softplus: bool = False,
+    dt_limit: tuple[float, float] = NO_LIMIT,
+    cu_seqlens: Tensor | None = None,  # (s + 1,)
+) -> tuple[Tensor, Tensor]:
+    """`reference.ssd` in chunks, the state kept in registers from one to the next.
+
+    Source: Mamba-2 paper (arXiv 2405.21060), section 6.
+
+    Returns:
+        y (b, l, h, p) and the state after the last position (b, h, p, n) in float32.
+    """
+    x, B, C = _rows_together(x), _rows_together(B), _rows_together(C)
+    z = None if z is None else _rows_together(z)
+    A, D, dt_bias, initial_states = (
+        None if tensor is None else tensor.contiguous() for tensor in (A, D, dt_bias, initial_states)
+    )
+    batch, length, heads, head_dim = x.shape
+    groups, states = B.shape[2:]
+    sequences = batch if cu_seqlens is None else len(cu_seqlens) - 1
+    y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    final = torch.empty((sequences, heads, head_dim, states), device=x.device)
+
+    chosen = blocks(head_dim, x.itemsize)
+    programs = triton.cdiv(head_dim, chosen.BLOCK_P) * heads * sequences
+    positions = batch * length
+    # Packed sequences may have any lengths: the mean decides, and the grid is as if one had all positions.
+    chunks = triton.cdiv(positions, max(sequences, 1) * chosen.Q)
+    segment = chunks_a_segment(programs, chunks, 2 * multiprocessors(x.device)) * chosen.Q
+    segments = triton.cdiv(length, segment) if segment < chunks * chosen.Q else 1
+    if segments == 1:
+        segment = max(length, 1)
+
+    left_states = left_decays = None
+    if segments > 1:
+        slots = positions // segment + sequences
+        left_states = final.new_empty((slots, heads, head_dim, states))
+        left_decays = final.new_empty((slots, heads))
+    arguments = (
+        *(x, dt, A, B, dt_bias, cu_seqlens, left_states, left_decays),
+        *(length, segment, *dt_limit),
+        *(x.stride(0), x.stride(2), *dt.stride(), B.stride(0), B.stride(2)),
+    )
+    constants = {
+        "x_l": x.stride(1),
+        "B_l": B.stride(1),
+        "X_BYTES": vector_bytes(x),
+        "B_BYTES": vector_bytes(B),
+        "H": heads,
+        "G": groups,
+        "P": head_dim,
+        "N": states,
+        "USE_SOFTPLUS": dt_softplus,
+        "WIDEN": x.dtype == torch.bfloat16 and interpreted(),
+        "PRECISION": "tf32x3" if torch.get_float32_matmul_precision() == "highest" else "tf32",
+        **asdict(chosen),
+    }
+    if segments > 1:
+        grid = (programs, segments - 1)
+        Launch(segment_states_kernel, grid, arguments, constants, NUM_WARPS, NUM_STAGES).run()
+    z_b, z_l, z_h, _ = strides(z, 4)
+    arguments += (C, D, z, initial_states, y, final, C.stride(0), C.stride(2), z_b, z_h)
+    constants |= {"C_l": C.stride(1), "z_l": z_l, "C_BYTES": vector_bytes(C), "Z_BYTES": vector_bytes(z)}
+    Launch(scan_kernel, (programs, segments), arguments, constants, NUM_WARPS, NUM_STAGES).run()
+    return y, final
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """What a program takes at a time: chunks of Q positions, BLOCK_P channels of a head."""
+
+    Q: int
+    BLOCK_P: int
+
+
+def blocks(head_dim: int, itemsize: int) -> Blocks:
+    """The blocks for heads of this many channels."""
+    return Blocks(Q=64, BLOCK_P=min(max(triton.next_power_of_2(head_dim), 16), 64))
+
+
+@lru_cache
+def chunks_a_segment(programs: int, chunks: int, at_once: int) -> int:
+    """How long the segments are that a sequence is best cut into.
+
+    Args:
+        programs: how many there are if it is not cut.
+        chunks: in the sequence.
+        at_once: programs that the device runs at a time.
+    """
+    counts = range(1, min(chunks, MOST_SEGMENTS) + 1)
+    best = min(counts, key=lambda count: _cost(programs, chunks, at_once, count), default=1)
+    return max(1, triton.cdiv(chunks, best))
+
+
+def _cost(programs: int, chunks: int, at_once: int, segments: int) -> float:
+    """The time in that of a chunk's scan: a third of it for its share of a segment's state, a quarter to fold one.
+
+    A second launch takes as long as two chunks.
+    """
+    rounds, length = triton.cdiv(programs * segments, at_once), triton.cdiv(chunks, segments)
+    return rounds * length if segments == 1 else rounds * (length * 4 / 3 + segments / 4) + 2
+
+
+@cache
+def multiprocessors(device: torch.device) -> int:
+    """How many the device has; without one, as many as an A100."""
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 108
+
+
+def vector_bytes(tensor: Tensor | None) -> int:
+    """The widest access that every row of a tensor is aligned to, up to 16 bytes."""
+    if tensor is None:
+        return VECTOR_BYTES
+    steps = (stride * tensor.itemsize for stride in tensor.stride()[:-1])
+    return gcd(VECTOR_BYTES, tensor.data_ptr(), *steps)
+
+
+def _rows_together(tensor: Tensor) -> Tensor:
+    """The tensor, copied if its last axis is not contiguous; the kernels take nothing else for rows."""
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+
+
+def compile_cases() -> Iterator[CompileCase]:
+    """A layer of mamba2-130m, cut into segments: as it is, in float32, and with all that a scan can have."""
+    dtypes = torch.bfloat16, torch.float32
+    for states, dtype, everything in product(STATE_SIZES, dtypes, (False, True)):
+        label = f"{dtype}{', everything' if everything else ''}".replace("torch.", "")
+        for launch in launches(ssd, **_layer(states, dtype, everything=everything), dt_softplus=True):
+            name = f"ssd {launch.kernel.__name__} {label}"
+            yield CompileCase.of(name, states, launch)
+
+
+def _layer(states: int, dtype: torch.dtype, *, everything: bool) -> dict[str, Tensor]:
+    """The arguments that a layer of mamba2-130m has: views of the rows of its projections."""
+    empty = partial(torch.empty, device="meta")
+    convolved = empty(1, 2048, 1536 + 2 * states, dtype=dtype)
+    projected = empty(1, 2048, 2 * 1536 + 2 * states + 24, dtype=dtype)
+    arguments = {
+        "x": convolved[..., :1536].view(1, 2048, 24, 64),
+        "dt": projected[..., -24:],
+        "A": empty(24),
+        "B": convolved[:, :, None, 1536:-states],
+        "C": convolved[:, :, None, -states:],
+        "D": empty(24),
+        "dt_bias": empty(24),
+    }
+    if everything:
+        arguments |= {
+            "z": projected[..., :1536].view(1, 2048, 24, 64),
+            "initial_states": empty(3, 24, 64, states),
+            "cu_seqlens": empty(4, dtype=torch.int32),
+        }
+    return arguments
