@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 import perfmamba
+from perfmamba.commands import Several, Switch
 from perfmamba.errors import InputError, PerfMambaError, TraceError
 from perfmamba.report import TableFormat, render
 
@@ -28,11 +29,6 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 _EXIT_INPUT = 2
 _EXIT_INTERRUPTED = 130
 _LABEL_WIDTH = 100
-
-Several = Parameter(
-    consume_multiple=True, negative="", show_default=lambda values: " ".join(map(str, values))
-)
-Switch = Parameter(negative="", show_default=False)
 
 app = App(
     name="perfmamba",
