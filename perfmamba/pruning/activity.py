@@ -1,0 +1,182 @@
+"""What the states of a model do on calibration data, as sums over all positions of it.
+
+In: a model and batches of tokens. Out: an `Activity`, kept as one safetensors file. A batch is looked at once
+and forgotten: what is needed does not grow with the number of tokens, and hardly with their number at once.
+
+Letters: g groups (1 in Mamba-1), n states of a group, h heads; in Mamba-1 each channel counts as a head.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+import perfmamba
+from perfmamba.errors import InputError, ModelError
+from perfmamba.files import replacing
+from perfmamba.models import component_map
+from perfmamba.models.scan_inputs import ScanInputs, observe_scans
+from perfmamba.pruning.magnitude import projection_magnitudes
+from perfmamba.pruning.state_sums import StateSums
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_FORMAT, _VERSION = "perfmamba_activity", "1"
+
+
+@dataclass(frozen=True)
+class LayerActivity:
+    """The states of one layer: means over the positions of all sequences, float64 on the CPU.
+
+    Attributes:
+        dt: (h,) the mean step size of each head; of each channel in Mamba-1.
+        write: (g, n) E[mean of dt |B_s| over the heads of the group], what a position writes to state s.
+        output: (g, n) E[C_s^2 sum of h_s^2 over heads and their channels], what is lost without state s.
+        state_moment: (g, n, n) E[sum of h h^T over the group's heads and their channels].
+        output_moment: (g, n, n) E[C C^T].
+        magnitude: (g, n) of the weights alone: |row of B| |row of C| in the projection that makes them.
+    """
+
+    dt: Tensor
+    write: Tensor
+    output: Tensor
+    state_moment: Tensor
+    output_moment: Tensor
+    magnitude: Tensor
+
+    @property
+    def energy(self) -> Tensor:
+        """(g, n) E[sum of h_s^2 over heads and their channels]."""
+        return self.state_moment.diagonal(dim1=1, dim2=2)
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What the states of a model do.
+
+    Attributes:
+        layers: one for each Mamba block.
+        tokens: positions that the means are over.
+        provenance: what was measured with what; names and values are for people to read.
+    """
+
+    layers: tuple[LayerActivity, ...]
+    tokens: int
+    provenance: dict[str, str] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Write everything to one safetensors file, at once or not at all.
+
+        Raises:
+            InputError: if the file cannot be written.
+        """
+        from safetensors.torch import save_file
+
+        tensors = {
+            f"layers.{number}.{part.name}": getattr(layer, part.name).contiguous()
+            for number, layer in enumerate(self.layers)
+            for part in fields(layer)
+        }
+        about = {
+            _FORMAT: _VERSION,
+            "tokens": str(self.tokens),
+            "layers": str(len(self.layers)),
+            "provenance": json.dumps(self.provenance),
+        }
+        with replacing(path) as partial:
+            save_file(tensors, partial, metadata=about)
+
+    @classmethod
+    def load(cls, path: Path) -> "Activity":
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: if there is no such file, or it is of another kind.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt") as file:
+                about = file.metadata() or {}
+                if about.get(_FORMAT) != _VERSION:
+                    raise InputError(f"{path}: no activity of this version; make it with perfmamba activity")
+                layers = tuple(
+                    LayerActivity(
+                        **{
+                            part.name: file.get_tensor(f"layers.{number}.{part.name}")
+                            for part in fields(LayerActivity)
+                        }
+                    )
+                    for number in range(int(about["layers"]))
+                )
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"{path}: not readable as an activity file: {error}") from error
+        return cls(layers, int(about["tokens"]), json.loads(about["provenance"]))
+
+
+def gather_activity(
+    model: "nn.Module",
+    batches: Iterable[Tensor],
+    *,
+    provenance: Mapping[str, str] | None = None,
+    on_batch: Callable[[int], None] = lambda _tokens: None,
+) -> Activity:
+    """Run a model over batches of tokens and sum up what its states do.
+
+    The states are computed anew from what the scans are called with, in the model's dtype (float32 where that
+    is narrower) on its device; the sums are kept in float64. Whatever backend runs the scans, the result is
+    the same up to rounding.
+
+    Args:
+        model: a transformers model with Mamba-1 or Mamba-2 mixers, hybrids included.
+        batches: integers (b, l), on any device; every position counts, so there must be no padding.
+        provenance: what to say about model and data; versions are added.
+        on_batch: called after each batch with the tokens in it.
+
+    Raises:
+        ModelError: if the model has no Mamba mixer, or a layer's states are not finite.
+        InputError: if there are no tokens.
+    """
+    mixers = component_map(model).mixers
+    sums: dict[int, StateSums] = {}
+    tokens = 0
+
+    def add(layer: int, scan: ScanInputs) -> None:
+        if layer not in sums:
+            sums[layer] = StateSums(scan)
+        sums[layer].add(scan)
+        if not sums[layer].finite():
+            raise ModelError(
+                f"the states of layer {layer} are not finite (NaN or infinity) on this data; "
+                "check the weights, or calibrate in float32"
+            )
+
+    backbone: Any = getattr(model, "base_model", model)  # the logits are not needed
+    device = next(model.parameters()).device
+    with torch.inference_mode(), observe_scans(model, add):
+        for batch in batches:
+            backbone(batch.to(device), use_cache=False)
+            tokens += batch.numel()
+            on_batch(batch.numel())
+    if not tokens:
+        raise InputError("the calibration data hold no tokens")
+    magnitudes = projection_magnitudes(model)
+    layers = tuple(
+        LayerActivity(**sums[mixer.layer].means(), magnitude=magnitudes[mixer.layer]) for mixer in mixers
+    )
+    return Activity(layers, tokens, {**(provenance or {}), **_versions()})
+
+
+def _versions() -> dict[str, str]:
+    import transformers
+
+    return {
+        "perfmamba": perfmamba.__version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
