@@ -1,0 +1,223 @@
+"""One case: every contender is held against the reference, then against the others, and then timed in turns.
+
+In: a case. Out: a `Record`. A contender that raises, runs out of memory or gives other numbers than the
+reference is a result that says so, and has no time.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import torch
+
+from benchmarks.kernel_table.cases import STATES, Arguments, Case, arguments
+from benchmarks.kernel_table.contenders import BASELINES, Call, Maker, Outputs, contenders, reference
+from benchmarks.kernel_table.records import Record, Result
+from benchmarks.meter.clocks import clock, device
+from benchmarks.meter.memory import Peak, is_out_of_memory, release
+from benchmarks.meter.pairs import measure_variants, out_of_memory_reason
+from benchmarks.meter.sampling import Plan
+
+TOLERANCES = {"float32": 1e-4, "bfloat16": 2e-2, "float16": 4e-3}
+"""The largest error that is put down to rounding, as a share of the largest number in the reference."""
+
+TARGET = 0.01
+"""The relative error of a ratio at which sampling stops."""
+
+Report = Callable[[str, str], None]
+"""Told the contender that is about to run (none: all of them), and what for."""
+
+
+class WrongOutputError(Exception):
+    """A contender's numbers are not those of the reference."""
+
+
+class DeviceLostError(Exception):
+    """A contender left the GPU in a state in which nothing more can run in this process."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A contender that gave the right numbers.
+
+    Attributes:
+        call: computes the case.
+        error: see `Result`.
+    """
+
+    call: Call
+    error: float
+
+
+def measure(case: Case, excluded: Mapping[str, str], seconds: float, report: Report) -> Record:
+    """Check and time the contenders of a case.
+
+    Args:
+        case: what to compute.
+        excluded: contenders to leave alone, and why.
+        seconds: of samples, for each contender.
+        report: see `Report`.
+
+    Raises:
+        DeviceLostError: see there.
+    """
+    makers = contenders(case, device())
+    results = {name: Result(failed=excluded[name]) for name in makers if name in excluded}
+    checked = {}
+    for name, outcome in check(case, _without(makers, excluded), report):
+        if isinstance(outcome, Checked):
+            checked[name] = outcome
+        else:
+            results[name] = outcome
+    baseline = next((name for name in BASELINES[device()] if name in checked), next(iter(checked), ""))
+    report("", "in turns")
+    timed, facts = _time(checked, baseline, seconds) if checked else ({}, {})
+    results |= timed
+    return Record(case, {name: results[name] for name in makers}, baseline=baseline, clock=facts)
+
+
+def check(case: Case, makers: Mapping[str, Maker], report: Report) -> Iterable[tuple[str, Checked | Result]]:
+    """Each contender, ready to be timed, or a result that says why not.
+
+    The shortened case is compared with the reference, the whole one with the first contender that got there.
+
+    Raises:
+        DeviceLostError: see there.
+    """
+    given = arguments(case, device())
+    expected: Outputs | None = None
+    for name, maker in makers.items():
+        error = None
+        try:
+            report(name, "short case")
+            error = _short_error(case, maker)
+            report(name, "whole case")
+            call = maker(case, own(case, given))
+            with torch.inference_mode():
+                outputs = copied(call())
+            if expected is None:
+                expected = outputs
+            require_equal(outputs, expected, case.dtype, "the first contender")
+            yield name, Checked(call, error)
+        # whatever a contender raises is its own failure: the others go on
+        except Exception as caught:  # noqa: BLE001 - see above
+            yield name, Result(error=error, failed=_reason(caught))
+            del caught  # its frames hold tensors
+            _require_device(name)
+
+
+def peak_growth(case: Case, maker: Maker, probe: Callable[[Call], Peak]) -> int:
+    """By how many bytes memory grows at the peak of a call; a call before it compiles what is to be."""
+    call = maker(case, arguments(case, device()))
+    with torch.inference_mode():
+        call()
+        return probe(call).growth
+
+
+def own(case: Case, given: Arguments) -> Arguments:
+    """The arguments with a state of the contender's own, if it updates one."""
+    state = STATES.get(case.operation)
+    return {**given, state: given[state].clone()} if state else given
+
+
+def copied(outputs: Outputs) -> Outputs:
+    """Outputs that no later call changes: a step gives out the state that it updates."""
+    return tuple(output.clone() for output in outputs)
+
+
+def require_equal(outputs: Outputs, expected: Outputs, dtype: str, whose: str) -> float:
+    """How far outputs are from what is expected; see `Result.error`.
+
+    Only as many outputs are compared as there are: not all contenders give a state.
+
+    Raises:
+        WrongOutputError: if that is more than rounding, or any number is none.
+    """
+    pairs = list(zip(outputs, expected, strict=False))
+    error = max(
+        float((got.double() - wanted.double()).abs().max() / wanted.double().abs().max())
+        for got, wanted in pairs
+    )
+    shapes = [(tuple(got.shape), tuple(wanted.shape)) for got, wanted in pairs if got.shape != wanted.shape]
+    if shapes or not error <= TOLERANCES[dtype]:
+        what = f"shapes {shapes[0]}" if shapes else f"{error:.2g} of the largest number"
+        message = f"differs from {whose} by {what}"
+        raise WrongOutputError(message)
+    return error
+
+
+def _short_error(case: Case, maker: Maker) -> float:
+    short = case.shortened
+    given, expected = _short_reference(short)
+    with torch.inference_mode():
+        outputs = maker(short, own(short, given))()
+    return require_equal(outputs, expected, case.dtype, "the reference")
+
+
+@cache
+def _short_reference(short: Case) -> tuple[Arguments, Outputs]:
+    given = arguments(short, device())
+    return given, reference(short, own(short, given))
+
+
+def _time(
+    checked: Mapping[str, Checked], baseline: str, seconds: float
+) -> tuple[dict[str, Result], dict[str, Any]]:
+    """Seconds a call, all contenders in turns, and how they were taken."""
+    # a step and a fused scan are shorter than their launch
+    used = clock(queue="full")
+    count = len(checked)
+    plan = Plan(
+        warmups=3,
+        warmup_seconds=0.2 * seconds * count,
+        min_samples=10,
+        max_samples=300,
+        seconds=seconds * count,
+        batch=used.batch,
+    )
+    calls = {name: contender.call for name, contender in checked.items()}
+    with torch.inference_mode():
+        outcomes = measure_variants(used.seconds, calls, baseline, plan, TARGET)
+    results = {
+        name: Result(
+            error=checked[name].error,
+            samples=outcome.samples,
+            ratio=outcome.ratio,
+            failed=outcome.skipped,
+        )
+        for name, outcome in outcomes.items()
+    }
+    return results, {"name": used.name, "l2": used.l2, **used.launches}
+
+
+def with_peaks(record: Record, peaks: Mapping[str, int]) -> Record:
+    """The record with each contender's peak of memory."""
+    results = {name: replace(result, peak_bytes=peaks.get(name)) for name, result in record.results.items()}
+    return replace(record, results=results)
+
+
+def _reason(error: Exception) -> str:
+    if is_out_of_memory(error):
+        return out_of_memory_reason(error)
+    first_line = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__
+
+
+def _require_device(name: str) -> None:
+    """Give memory back, and see whether the GPU still answers.
+
+    Raises:
+        DeviceLostError: if not.
+    """
+    try:
+        release()
+        if device() == "cuda":
+            torch.cuda.synchronize()
+    except RuntimeError as error:
+        message = f"{name} broke the device: {_reason(error)}"
+        raise DeviceLostError(message) from error
+
+
+def _without(makers: Mapping[str, Maker], excluded: Iterable[str]) -> dict[str, Maker]:
+    return {name: maker for name, maker in makers.items() if name not in excluded}

@@ -1,0 +1,121 @@
+"""The run: rates first, then case after case; what is known is handed out after each.
+
+In: cases and limits. Out: the `Table`, each time that it has grown.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from perfmamba_kernels.costs import floor_seconds
+
+from benchmarks.kernel_table.cases import Case, work
+from benchmarks.kernel_table.measuring import with_peaks
+from benchmarks.kernel_table.rates import MachineRates
+from benchmarks.kernel_table.records import Record, Table
+from benchmarks.kernel_table.worker import RequestFailedError, Worker, WorkerLostError
+
+_LONGEST_S = 240.0
+"""For a case, compilation included: whatever takes longer hangs."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long a run may take.
+
+    Attributes:
+        seconds: of samples, for each contender of a case.
+        deadline: when to be done, by `time.monotonic`.
+    """
+
+    seconds: float
+    deadline: float
+
+
+@dataclass
+class Workers:
+    """The processes that compute: one for times, one for memory; on a GPU, one for both."""
+
+    times: Worker
+    memory: Worker
+
+    @classmethod
+    def on(cls, device: str, threads: int, show: Callable[[str], object]) -> "Workers":
+        """Those for a device."""
+        times = Worker(threads, show)
+        return cls(times, times if device == "cuda" else Worker(threads, show))
+
+    def stop(self) -> None:
+        """End them."""
+        self.times.stop()
+        self.memory.stop()
+
+
+@dataclass
+class _Pace:
+    """How long cases took, so that none is started that would not be done in time."""
+
+    deadline: float
+    longest_s: dict[str, float] = field(default_factory=dict)
+
+    def has_time_for(self, case: Case) -> bool:
+        """Whether the longest case of the operation so far would still fit."""
+        return time.monotonic() + self.longest_s.get(case.operation, 0.0) < self.deadline
+
+    def add(self, case: Case, seconds: float) -> None:
+        """Count a case that is over."""
+        self.longest_s[case.operation] = max(seconds, self.longest_s.get(case.operation, 0.0))
+
+
+def run(cases: Sequence[Case], workers: Workers, limits: Limits, machine: dict[str, Any]) -> Iterator[Table]:
+    """Measure the cases, those there is time for.
+
+    Raises:
+        RequestFailedError: if not even the rates of the machine can be measured; so does a
+            `WorkerLostError`.
+    """
+    dtypes = tuple(dict.fromkeys(case.dtype for case in cases))
+    rates = workers.times.ask("rates", dtypes, timeout_s=_LONGEST_S)
+    table = Table(machine, rates, left=len(cases))
+    yield table
+    pace = _Pace(limits.deadline)
+    for case in cases:
+        if not pace.has_time_for(case):
+            continue
+        began = time.monotonic()
+        record = with_floor(_measured(case, workers, limits.seconds), rates)
+        pace.add(case, time.monotonic() - began)
+        table = replace(table, records=[*table.records, record], left=table.left - 1)
+        yield table
+
+
+def with_floor(record: Record, rates: MachineRates) -> Record:
+    """The record with the least work that its case needs, and the least time for that."""
+    needed = work(record.case)
+    return replace(record, work=needed, floor_s=floor_seconds(needed, rates.of(record.case.dtype, needed)))
+
+
+def _measured(case: Case, workers: Workers, seconds: float) -> Record:
+    """The case without those contenders that a process was lost with."""
+    excluded: dict[str, str] = {}
+    while True:
+        try:
+            record = workers.times.ask("measure", case, excluded, seconds, timeout_s=_LONGEST_S)
+        except WorkerLostError as lost:
+            if not lost.contender or lost.contender in excluded:
+                return Record(case, {}, failed=str(lost))
+            excluded[lost.contender] = str(lost)
+        except RequestFailedError as error:
+            return Record(case, {}, failed=str(error))
+        else:
+            return with_peaks(record, _peaks(record, workers.memory))
+
+
+def _peaks(record: Record, worker: Worker) -> dict[str, int]:
+    """The peak of each contender that was timed, where it can be measured."""
+    timed = [name for name, result in record.results.items() if result.samples]
+    try:
+        return worker.ask("peaks", record.case, timed, timeout_s=_LONGEST_S)
+    except (WorkerLostError, RequestFailedError):
+        return {}
