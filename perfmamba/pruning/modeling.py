@@ -1,0 +1,248 @@
+"""Mamba-2 with a bridge: transformers classes whose mixers scan fewer states than B and C have entries.
+
+A bridge (see `perfmamba.pruning.bridge`) multiplies C, or B and C, by a small matrix. In Mamba-2 they come
+out of a convolution and an activation, so that the matrix cannot be part of the projection before: the mixer
+has to apply it. Everything else is transformers' own model.
+
+Importing this module registers the classes: `AutoModelForCausalLM.from_pretrained` then loads such a
+checkpoint.
+"""
+# mypy: disallow-untyped-calls=False
+# transformers' classes, which these derive from, leave many methods untyped
+
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    Mamba2Config,
+    Mamba2ForCausalLM,
+    Mamba2Model,
+)
+from transformers import initialization as init
+from transformers.models.mamba2.modeling_mamba2 import (
+    Mamba2Mixer,
+    apply_mask_to_padding_states,
+    causal_conv1d_fn,
+    causal_conv1d_update,
+    mamba2_chunk_scan,
+    mamba2_selective_state_update,
+)
+
+if TYPE_CHECKING:
+    from transformers import Cache
+
+
+class BridgedMamba2Config(Mamba2Config):
+    """The configuration of a Mamba-2 with a bridge.
+
+    Attributes:
+        state_size: states of the scan in each group, k.
+        bridge: `lstsq` (C has all its entries, and a matrix) or `balanced` (B and C have).
+        projected_state_size: entries that a whole B or C has in each group, n.
+    """
+
+    model_type = "perfmamba_mamba2"
+
+    bridge: str = "balanced"
+    projected_state_size: int = 128
+
+    @classmethod
+    def of(cls, config: Mamba2Config, *, bridge: str, state_size: int) -> Self:
+        """The configuration of a Mamba-2 that is given a bridge to `state_size` states."""
+        values = config.to_dict()
+        for name in ("model_type", "architectures", "transformers_version"):
+            values.pop(name, None)
+        changed = {"bridge": bridge, "projected_state_size": config.state_size, "state_size": state_size}
+        return cls(**(values | changed))
+
+    @property
+    def b_entries(self) -> int:
+        """Entries of B in each group before the bridge."""
+        return self.state_size if self.bridge == "lstsq" else self.projected_state_size
+
+
+class StateBridge(nn.Module):
+    """Makes B and C of k entries a group from those that the convolution gives.
+
+    Attributes:
+        b: P (g, n, k); None where B has k entries already.
+        c: Q (g, n, k).
+    """
+
+    def __init__(self, config: BridgedMamba2Config) -> None:
+        super().__init__()
+        shape = (config.n_groups, config.projected_state_size, config.state_size)
+        self.groups = config.n_groups
+        self.b = nn.Parameter(torch.empty(shape)) if config.bridge == "balanced" else None
+        self.c = nn.Parameter(torch.empty(shape))
+
+    def forward(self, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """From (b, l, g * n) to (b, l, g, k), both."""
+        return self._mixed(b, self.b), self._mixed(c, self.c)
+
+    def _mixed(self, entries: Tensor, matrix: Tensor | None) -> Tensor:
+        grouped = entries.unflatten(-1, (self.groups, -1))
+        return grouped if matrix is None else torch.einsum("blgn,gnk->blgk", grouped, matrix)
+
+    @torch.no_grad()
+    def pick_first_states(self) -> None:
+        """Start as a model without a bridge, that has the first k states."""
+        for matrix in self.parameters():
+            init.copy_(matrix, torch.eye(*matrix.shape[1:], device=matrix.device).expand_as(matrix))
+
+
+class BridgedMamba2Mixer(Mamba2Mixer):
+    """A Mamba-2 mixer with a bridge between the convolution and the scan."""
+
+    def __init__(self, config: BridgedMamba2Config, layer_idx: int) -> None:
+        super().__init__(config, layer_idx, initialize_mixer_weights=False)
+        b_channels = config.n_groups * config.b_entries
+        c_channels = config.n_groups * config.projected_state_size
+        self.conv_sizes = [self.intermediate_size, b_channels, c_channels]
+        self.conv_dim = sum(self.conv_sizes)
+        self.conv1d = nn.Conv1d(
+            self.conv_dim,
+            self.conv_dim,
+            kernel_size=config.conv_kernel,
+            groups=self.conv_dim,
+            padding=config.conv_kernel - 1,
+            bias=config.use_conv_bias,
+        )
+        rows = self.intermediate_size + self.conv_dim + self.num_heads
+        self.in_proj = nn.Linear(self.hidden_size, rows, bias=config.use_bias)
+        self.bridge = StateBridge(config)
+
+    def forward(
+        self,
+        hidden_states: Tensor,  # (b, l, hidden size)
+        cache_params: "Cache | None" = None,
+        attention_mask: Tensor | None = None,  # (b, l)
+        **kwargs: Any,
+    ) -> Tensor:
+        """As `Mamba2Mixer.forward`, without its fused path for training."""
+        state = None if cache_params is None else cache_params.get_recurrent_state(self.layer_idx)
+        masked = apply_mask_to_padding_states(hidden_states, attention_mask)
+        sizes = [self.intermediate_size, self.conv_dim, self.num_heads]
+        gate, conv_input, dt = self.in_proj(masked).split(sizes, dim=-1)
+        convolved = self._convolve(conv_input.transpose(1, 2), cache_params, **kwargs).transpose(1, 2)
+        convolved = apply_mask_to_padding_states(convolved, attention_mask)
+        x, b, c = convolved.split(self.conv_sizes, dim=-1)
+        x = x.unflatten(-1, (self.num_heads, self.head_dim))
+        b, c = self.bridge(b, c)
+        if state is not None and x.shape[1] == 1:
+            y = self._step(state, x, dt, b, c, **kwargs)
+        else:
+            y, state = self._scan(state, x, dt, b, c, **kwargs)
+            if cache_params is not None:
+                cache_params.update_recurrent_state(state, self.layer_idx)
+        projected: Tensor = self.out_proj(self.norm(y.flatten(2), gate).to(hidden_states.dtype))
+        return projected
+
+    def _convolve(self, channels: Tensor, cache: "Cache | None", **kwargs: Any) -> Tensor:
+        """The activated convolution of (b, c, l), which goes on from what the cache has."""
+        weight, bias, length = self.conv1d.weight.squeeze(1), self.conv1d.bias, channels.shape[2]
+        if cache is not None:
+            window = cache.get_conv_state(self.layer_idx)
+            if window is not None and length == 1 and not cache.is_recording_past(self.layer_idx):
+                stepped: Tensor = causal_conv1d_update(
+                    channels, window, weight, bias, activation=self.activation
+                )
+                return stepped
+            channels = cache.update_conv_state(
+                channels, self.layer_idx, conv_kernel_size=self.conv_kernel_size
+            )
+        convolved: Tensor = causal_conv1d_fn(channels, weight, bias, activation=self.activation, **kwargs)
+        return convolved[:, :, -length:]
+
+    def _scan(
+        self,
+        state: Tensor | None,
+        x: Tensor,  # (b, l, h, p)
+        dt: Tensor,  # (b, l, h)
+        b: Tensor,  # (b, l, g, k)
+        c: Tensor,  # (b, l, g, k)
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor]:
+        scanned: tuple[Tensor, Tensor] = mamba2_chunk_scan(
+            x,
+            dt,
+            self._a(),
+            b,
+            c,
+            chunk_size=self.chunk_size,
+            D=self.D,
+            dt_bias=self.dt_bias,
+            dt_softplus=True,
+            dt_limit=self.time_step_limit,
+            initial_states=state,
+            return_final_states=True,
+            **kwargs,
+        )
+        return scanned
+
+    def _step(
+        self,
+        state: Tensor,  # (b, h, p, k), updated in place
+        x: Tensor,  # (b, 1, h, p)
+        dt: Tensor,  # (b, 1, h)
+        b: Tensor,  # (b, 1, g, k)
+        c: Tensor,  # (b, 1, g, k)
+        **kwargs: Any,
+    ) -> Tensor:
+        y: Tensor = mamba2_selective_state_update(
+            state,
+            x[:, 0],
+            self._for_channels(dt[:, 0]),
+            self._for_channels(self._a())[..., None].expand(-1, -1, state.shape[-1]),
+            b[:, 0],
+            c[:, 0],
+            D=self._for_channels(self.D),
+            dt_bias=self._for_channels(self.dt_bias),
+            dt_softplus=True,
+            **kwargs,
+        )
+        return y[:, None]
+
+    def _a(self) -> Tensor:
+        return -torch.exp(self.A_log.float())
+
+    def _for_channels(self, head_values: Tensor) -> Tensor:
+        """(..., h) to (..., h, p), as the kernels of a step take them."""
+        return head_values[..., None].expand(*head_values.shape, self.head_dim)
+
+
+class BridgedMamba2Model(Mamba2Model):
+    """Mamba-2 with a bridge in every mixer."""
+
+    config_class = BridgedMamba2Config
+
+    def __init__(self, config: BridgedMamba2Config) -> None:
+        super().__init__(config)
+        for layer, block in enumerate(self.layers):
+            block.mixer = BridgedMamba2Mixer(config, layer)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, StateBridge):
+            module.pick_first_states()
+
+
+class BridgedMamba2ForCausalLM(Mamba2ForCausalLM):
+    """`BridgedMamba2Model` with a language modeling head."""
+
+    config_class = BridgedMamba2Config
+
+    def __init__(self, config: BridgedMamba2Config) -> None:
+        super().__init__(config)
+        self.backbone = BridgedMamba2Model(config)
+        self.post_init()
+
+
+AutoConfig.register(BridgedMamba2Config.model_type, BridgedMamba2Config, exist_ok=True)
+AutoModel.register(BridgedMamba2Config, BridgedMamba2Model, exist_ok=True)
+AutoModelForCausalLM.register(BridgedMamba2Config, BridgedMamba2ForCausalLM, exist_ok=True)
