@@ -3,11 +3,11 @@
 In: a model. For the time of a `with observe_scans(model, receive):` block, each scan of a sequence gives its
 inputs to `receive` before it runs, whatever backend runs it. Decode steps are not scans of a sequence.
 
-Letters: b batch, l positions, h heads, p channels a head, n states, g groups. In Mamba-1 each channel is a head
-of one channel, and there is one group.
+Letters: b batch, l positions, h heads, p channels a head, n states, g groups. In Mamba-1 each channel is a
+head of its own, and there is one group.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -72,7 +72,7 @@ def _entering(mixer: Mixer, receive: Callable[[int, ScanInputs], None]) -> Calla
         tensors = [argument for argument in call.args if isinstance(argument, Tensor)]
         # a scan has x (b, l, h, p) or (b, d, l); a decode step starts with its state, and has B without l
         if component == "ssm" and tensors[3].ndim == (4 if mixer.ssm_entry is None else 3):
-            receive(mixer.layer, inputs_of(*tensors[:5], **call.keywords))
+            receive(mixer.layer, inputs_of(tensors[:5], **call.keywords))
         return call()
 
     def enter(*_: Any) -> None:
@@ -86,35 +86,24 @@ def _leave(*_: Any) -> None:
 
 
 def _ssd_inputs(
-    x: Tensor,  # (b, l, h, p)
-    dt: Tensor,  # (b, l, h)
-    A: Tensor,  # (h,)
-    B: Tensor,  # (b, l, g, n)
-    C: Tensor,  # (b, l, g, n)
+    tensors: Sequence[Tensor],  # x (b, l, h, p), dt (b, l, h), A (h,), B and C (b, l, g, n)
     *,
     dt_bias: Tensor | None = None,
     dt_softplus: bool = False,
     dt_limit: tuple[float, float] = NO_LIMIT,
     **_: Any,
 ) -> ScanInputs:
-    dtype = arithmetic(x)
-    steps = step_size(dt.to(dtype), dt_bias, dt_softplus).clamp(*dt_limit)
-    return ScanInputs(x.to(dtype), steps, A.to(dtype), B.to(dtype), C.to(dtype))
+    x, dt, rates, writes, reads = (tensor.to(arithmetic(tensors[0])) for tensor in tensors)
+    return ScanInputs(x, step_size(dt, dt_bias, dt_softplus).clamp(*dt_limit), rates, writes, reads)
 
 
 def _selective_scan_inputs(
-    u: Tensor,  # (b, d, l)
-    delta: Tensor,  # (b, d, l)
-    A: Tensor,  # (d, n)
-    B: Tensor,  # (b, n, l)
-    C: Tensor,  # (b, n, l)
+    tensors: Sequence[Tensor],  # u and delta (b, d, l), A (d, n), B and C (b, n, l)
     *,
     delta_bias: Tensor | None = None,
     delta_softplus: bool = False,
     **_: Any,
 ) -> ScanInputs:
-    dtype = arithmetic(u)
-    steps = step_size(delta.to(dtype).mT, delta_bias, delta_softplus)  # (b, l, d)
-    x = u.to(dtype).mT[..., None]  # (b, l, d, 1)
-    B, C = (part.to(dtype).mT[:, :, None] for part in (B, C))  # (b, l, 1, n)
-    return ScanInputs(x, steps, A.to(dtype), B, C)
+    x, dt, rates, writes, reads = (tensor.to(arithmetic(tensors[0])) for tensor in tensors)
+    steps = step_size(dt.mT, delta_bias, delta_softplus)
+    return ScanInputs(x.mT[..., None], steps, rates, writes.mT[:, :, None], reads.mT[:, :, None])

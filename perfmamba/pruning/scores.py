@@ -4,13 +4,18 @@ In: an `Activity`. Out: for each layer a score (g, n); higher stays longer. A sc
 group of one layer; its size means nothing across layers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from perfmamba.errors import InputError
 from perfmamba.pruning.activity import Activity, LayerActivity
+from perfmamba.pruning.magnitude import projection_magnitudes
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def paper(layer: LayerActivity) -> Tensor:
@@ -54,6 +59,9 @@ _FORMULAS: dict[str, Callable[[LayerActivity], Tensor]] = {
 SCORES = (*_FORMULAS, "random")
 """The names that `scores` knows; `random` is the control that every table carries."""
 
+SCORES_WITHOUT_DATA = ("magnitude", "random")
+"""Those that `scores_without_data` knows too."""
+
 
 def scores(activity: Activity, name: str, *, seed: int = 0) -> tuple[Tensor, ...]:
     """The score of each state, (g, n) for each layer, float64.
@@ -69,9 +77,25 @@ def scores(activity: Activity, name: str, *, seed: int = 0) -> tuple[Tensor, ...
     if name not in SCORES:
         raise InputError(f"unknown score {name!r}; use one of {', '.join(SCORES)}")
     if name == "random":
-        generator = torch.Generator().manual_seed(seed)
-        return tuple(
-            torch.rand(layer.write.shape, generator=generator, dtype=torch.float64)
-            for layer in activity.layers
-        )
+        return _random([layer.magnitude for layer in activity.layers], seed)
     return tuple(_FORMULAS[name](layer) for layer in activity.layers)
+
+
+def scores_without_data(model: "nn.Module", name: str, *, seed: int = 0) -> tuple[Tensor, ...]:
+    """`scores` for those that need no calibration data: the same numbers.
+
+    Raises:
+        InputError: if there is no such score, or it needs data.
+        ModelError: if the model has no Mamba mixer.
+    """
+    if name not in SCORES_WITHOUT_DATA:
+        known = ", ".join(SCORES_WITHOUT_DATA)
+        raise InputError(f"score {name!r} needs calibration data; without them there are {known}")
+    magnitudes = projection_magnitudes(model)
+    return _random(magnitudes, seed) if name == "random" else magnitudes
+
+
+def _random(shaped: Sequence[Tensor], seed: int) -> tuple[Tensor, ...]:
+    """Uniform numbers in the shapes of other scores, by torch's generator for the CPU."""
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(torch.rand(other.shape, generator=generator, dtype=torch.float64) for other in shaped)
