@@ -10,6 +10,7 @@ head of its own, and there is one group.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from perfmamba_kernels.elementwise import NO_LIMIT, arithmetic, step_size
@@ -19,12 +20,10 @@ from perfmamba.components import Component
 from perfmamba.models.mixers import Mixer, component_map, install_mixer_functions, observe_functions
 
 if TYPE_CHECKING:
-    from functools import partial
-
     from torch import nn
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ScanInputs:
     """The recurrence h_t = exp(dt_t A) h_(t-1) + dt_t x_t B_t^T, read as y_t = h_t C_t.
 
@@ -68,7 +67,8 @@ def observe_scans(model: "nn.Module", receive: Callable[[int, ScanInputs], None]
 def _entering(mixer: Mixer, receive: Callable[[int, ScanInputs], None]) -> Callable[..., None]:
     inputs_of = _ssd_inputs if mixer.ssm_entry is None else _selective_scan_inputs
 
-    def observe(component: Component, call: "partial[Any]") -> Any:
+    def observe(component: Component, call: Callable[[], Any]) -> Any:
+        assert isinstance(call, partial)
         tensors = [argument for argument in call.args if isinstance(argument, Tensor)]
         # a scan has x (b, l, h, p) or (b, d, l); a decode step starts with its state, and has B without l
         if component == "ssm" and tensors[3].ndim == (4 if mixer.ssm_entry is None else 3):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _FORMAT, _VERSION = "perfmamba_activity", "1"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LayerActivity:
     """The states of one layer: means over the positions of all sequences, float64 on the CPU.
 
@@ -55,7 +55,7 @@ class LayerActivity:
         return self.state_moment.diagonal(dim1=1, dim2=2)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Activity:
     """What the states of a model do.
 

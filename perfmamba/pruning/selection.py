@@ -16,7 +16,7 @@ from perfmamba.pruning.activity import Activity
 from perfmamba.pruning.scores import scores
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Selection:
     """The states that stay.
 

@@ -23,7 +23,7 @@ CHUNK = 32
 """Positions a chunk. The work on a chunk's own inputs grows with it, that on the state before it shrinks."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Chunk:
     """Some positions of a scan, by group.
 
@@ -42,7 +42,7 @@ class Chunk:
     C: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ChunkSums:
     """What the states of a chunk hold.
 
