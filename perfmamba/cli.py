@@ -227,5 +227,29 @@ def table_1(
     _print(render(table, format, color=_color()))
 
 
+@tables.command(name="2")
+def table_2(
+    folder: Path = Path("results", "asv"),
+    /,
+    *,
+    against: Literal["paper"] | None = None,
+    machine: str | None = None,
+    format: TableFormat = "text",  # noqa: A002  # the option's name
+) -> None:
+    """What removing states saves in time and memory, from the results of asv.
+
+    Args:
+        folder: Where asv keeps its results, or one machine's folder there.
+        against: paper puts the paper's numbers beside ours.
+        machine: Which machine's results, if there are several.
+        format: text, markdown, latex, csv, html or json.
+    """
+    from perfmamba.report.pairs import read_pairs
+    from perfmamba.report.table2 import table2
+
+    for table in table2(read_pairs(folder, machine), against_paper=against == "paper"):
+        _print(render(table, format, color=_color()))
+
+
 def _color() -> bool:
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ

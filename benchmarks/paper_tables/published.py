@@ -1,16 +1,13 @@
 """What the paper prints in Tables 1 and 2, to set beside what was measured."""
 
-import csv
-from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from benchmarks.meter.site.markup import element, scrolling_table
 from perfmamba.components import COMPONENTS, PAPER_LABELS
-from perfmamba.report.paper import PaperCost, paper_table1
+from perfmamba.report.paper import PaperCost, paper_table1, paper_table2
 
 TABLE2_MODEL = "mamba2-130m"
 
-_TABLE2 = Path(__file__).parents[2] / "results" / "paper" / "table2_pruning_efficiency.csv"
 _MODELS = {1: "Mamba-1 130M", 2: "Mamba-2 130M"}
 _HEADERS = ("latency ms", "memory GB", "GFLOP", "I/O GB/s")
 
@@ -39,17 +36,9 @@ def printed_table2(metric: str) -> dict[tuple[int, float], float]:
     """Values of the paper's Table 2 by (seqlen, ratio).
 
     Args:
-        metric: `speedup_x` or `memory_reduction_pct`.
+        metric: `speedup` or `memory_percent`.
     """
-    with _TABLE2.open(encoding="utf-8", newline="") as file:
-        records = list(csv.DictReader(line for line in file if not line.startswith("#")))
-    return {
-        (int(record["seqlen"]), float(name.removeprefix("r"))): float(value)
-        for record in records
-        if record["metric"] == metric
-        for name, value in record.items()
-        if name.startswith("r")
-    }
+    return {place: getattr(saving, metric) for place, saving in paper_table2().items()}
 
 
 def two_row_head(models: tuple[str, ...], headers: tuple[str, ...]) -> list[Element]:

@@ -40,14 +40,14 @@ _METRICS = (
     _Metric(
         "Speed-up of a prefill over the dense model",
         PAIRED_TIME,
-        "speedup_x",
+        "speedup",
         lambda ratio: 1 / ratio,
         lambda value: f"{value:.2f}x",
     ),
     _Metric(
         "Memory saved, in percent of what the dense model needs",
         PAIRED_MEMORY,
-        "memory_reduction_pct",
+        "memory_percent",
         lambda ratio: 100 * (1 - ratio),
         lambda value: f"{value:.1f}",
     ),

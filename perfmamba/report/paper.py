@@ -1,7 +1,7 @@
-"""The paper's Table 1 as data (PerfMamba, arXiv 2511.22849), as printed there.
+"""The paper's Tables 1 and 2 as data (PerfMamba, arXiv 2511.22849), as printed there.
 
-In: a CSV file under `results/paper` of the checkout, or its copy in an installed wheel. Out: one `PaperCost`
-per length, component and model.
+In: CSV files under `results/paper` of the checkout, or their copies in an installed wheel. Out: one
+`PaperCost` per length, component and model; one `PaperSaving` per length and ratio.
 """
 
 import csv
@@ -38,6 +38,38 @@ class PaperCost:
     memory_gb: float
     io_gbps: float
     latency_ms: float
+
+
+class PaperSaving(NamedTuple):
+    """What removing states saves in Table 2: prefill of Mamba-2 130M, batch 8.
+
+    Attributes:
+        speedup: over the dense model.
+        memory_percent: of what the dense model needs.
+    """
+
+    speedup: float
+    memory_percent: float
+
+
+@cache
+def paper_table2() -> MappingProxyType[tuple[int, float], PaperSaving]:
+    """The savings of the paper's Table 2, by length in tokens and pruning ratio.
+
+    Raises:
+        InputError: the installation lacks the file.
+    """
+    values: dict[tuple[int, float], dict[str, float]] = {}
+    with _data_file("table2_pruning_efficiency.csv").open(encoding="utf-8", newline="") as file:
+        for record in csv.DictReader(line for line in file if not line.startswith("#")):
+            for name, value in record.items():
+                if name.startswith("r"):
+                    cell = values.setdefault((int(record["seqlen"]), float(name.removeprefix("r"))), {})
+                    cell[record["metric"]] = float(value)
+    savings = {
+        place: PaperSaving(cell["speedup_x"], cell["memory_reduction_pct"]) for place, cell in values.items()
+    }
+    return MappingProxyType(savings)
 
 
 @cache

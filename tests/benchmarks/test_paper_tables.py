@@ -253,7 +253,7 @@ def test_table2_has_the_papers_numbers_below_ours(project, page):
     # results/paper/table2_pruning_efficiency.csv
     assert speed[4] == ["paper", "1.06x", "1.14x"]
     assert memory[4] == ["paper", "6.1", "11.0"]
-    assert printed_table2("speedup_x")[16384, 0.7] == 1.12
+    assert printed_table2("speedup")[16384, 0.7] == 1.12
 
 
 def test_table2_says_what_failed(project, page):

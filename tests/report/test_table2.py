@@ -1,0 +1,152 @@
+"""Table 2 from asv's result files: what is read, and what the table makes of it."""
+
+import json
+
+import pytest
+
+from perfmamba.cli import main
+from perfmamba.errors import InputError
+from perfmamba.report.pairs import Setting, read_pairs
+from perfmamba.report.paper import paper_table2
+from perfmamba.report.table2 import table2
+
+NAMES = ["model", "backend", "configuration", "batch", "seqlen", "ratio"]
+TIME, MEMORY = "pruning.StateSize.paired_prefill", "pruning.StateSize.paired_memory"
+SETTING = Setting("mamba2-130m", "hf", "pruned", "prefill", 8, 512)
+
+
+def pair(benchmark=TIME, ratio=0.5, relative=0.8, *, configuration="pruned", seqlen=512, verdict="faster"):
+    params = ["'mamba2-130m'", "'hf'", f"'{configuration}'", "8", str(seqlen), str(ratio)]
+    return {
+        "kind": "pair",
+        "benchmark": benchmark,
+        "params": params,
+        "variant_axis": "ratio",
+        "baseline": "0.0",
+        "variant": str(ratio),
+        "measure": "time" if benchmark == TIME else "memory",
+        "ratio": relative,
+        "low": relative - 0.1,
+        "high": relative + 0.1,
+        "confidence": 0.99,
+        "verdict": verdict,
+    }
+
+
+@pytest.fixture
+def results(tmp_path):
+    """A function that writes the results of a commit, and gives asv's folder."""
+
+    def write(*pairs, date=1, commit="a" * 40, machine="box"):
+        folder = tmp_path / machine
+        folder.mkdir(exist_ok=True)
+        definitions = {name: {"param_names": NAMES} for name in (TIME, MEMORY)}
+        (folder / "benchmarks.definitions").write_text(json.dumps(definitions))
+        (folder / f"{commit[:8]}-env.json").write_text(json.dumps({"date": date, "commit_hash": commit}))
+        lines = [{"kind": "versions"}, {"kind": "cell", "benchmark": TIME, "params": []}, *pairs]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (folder / f"{commit[:8]}-env.notes.jsonl").write_text(text + '{"kind": "pai')
+        return tmp_path
+
+    return write
+
+
+def test_a_pair_is_read_with_what_it_is_of(results):
+    (read,) = read_pairs(results(pair()))
+    assert (read.setting, read.ratio, read.measure) == (SETTING, 0.5, "time")
+    assert (read.relative, read.low, read.high) == (0.8, pytest.approx(0.7), pytest.approx(0.9))
+    assert not read.is_undecided
+
+
+def test_the_newest_commit_that_has_a_cell_counts(results):
+    results(pair(relative=0.5), pair(ratio=0.9, relative=0.4), date=2, commit="b" * 40)
+    folder = results(pair(relative=0.9), pair(ratio=0.9, relative=0.9), date=1, commit="c" * 40)
+    results(pair(relative=0.7), date=3, commit="a" * 40)
+    found = {read.ratio: (read.relative, read.commit[0]) for read in read_pairs(folder)}
+    assert found == {0.5: (0.7, "a"), 0.9: (0.4, "b")}
+
+
+def test_savings_are_those_of_the_pairs(results):
+    undecided = pair(MEMORY, 0.9, 1.05, verdict="no difference seen")
+    (table,) = table2(read_pairs(results(pair(), pair(MEMORY), pair(ratio=0.9, relative=1.25), undecided)))
+    half, most = table.records()
+    assert (half["seqlen"], half["ratio"]) == (512, 0.5)
+    assert half["speedup"] == pytest.approx(1 / 0.8)
+    assert (half["speedup_low"], half["speedup_high"]) == (pytest.approx(1 / 0.9), pytest.approx(1 / 0.7))
+    assert half["memory_saved_percent"] == pytest.approx(20)
+    low, high = half["memory_saved_low_percent"], half["memory_saved_high_percent"]
+    assert (low, high) == (pytest.approx(10), pytest.approx(30))
+    assert (half["speedup_verdict"], half["memory_verdict"]) == ("faster", "smaller")
+    assert (most["speedup_verdict"], most["memory_verdict"]) == ("slower", "no difference")
+
+
+def test_zeroed_states_have_a_table_of_their_own_after_the_removed(results):
+    pairs = read_pairs(results(pair(configuration="masked"), pair(), pair(seqlen=64)))
+    removed, zeroed = table2(pairs)
+    assert removed.title.startswith("Table 2: what removing states saves in a prefill of mamba2-130m")
+    assert zeroed.title.startswith("Table 2: what zeroing states saves")
+    assert (len(removed.rows), removed.sections) == (2, {0, 1})
+
+
+def test_a_quantity_that_was_not_measured_is_empty(results):
+    (table,) = table2(read_pairs(results(pair())))
+    (row,) = table.records()
+    assert (row["memory_saved_percent"], row["memory_verdict"]) == (None, None)
+
+
+def test_the_paper_stands_beside_it(results):
+    (table,) = table2(read_pairs(results(pair(), pair(ratio=0.45))), against_paper=True)
+    ours, half = table.records()
+    assert (ours["speedup_paper"], ours["memory_saved_paper_percent"]) == (None, None)
+    printed = paper_table2()[512, 0.5]
+    assert (half["speedup_paper"], half["memory_saved_paper_percent"]) == printed
+    assert printed == (1.05, 4.79)
+
+
+def test_the_paper_has_six_lengths_and_five_ratios():
+    assert len(paper_table2()) == 30
+    assert max(saving.speedup for saving in paper_table2().values()) == 1.14
+
+
+@pytest.mark.parametrize(
+    ("machine", "message"),
+    [
+        (None, "choose a machine with --machine; it has box, other"),
+        ("third", "no results of machine 'third'"),
+    ],
+)
+def test_of_several_machines_one_is_chosen(results, machine, message):
+    results(pair(relative=0.3), machine="other")
+    folder = results(pair())
+    with pytest.raises(InputError, match=message):
+        read_pairs(folder, machine)
+    (read,) = read_pairs(folder, "other")
+    assert read.relative == 0.3
+    assert read_pairs(folder / "other") == (read,)
+
+
+def test_what_cannot_be_read_is_one_error(results, tmp_path):
+    with pytest.raises(InputError, match="no such folder"):
+        read_pairs(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="it has none"):
+        read_pairs(tmp_path)
+    folder = results()
+    with pytest.raises(InputError, match="has no results of pruned models; measure some with"):
+        read_pairs(folder)
+    (folder / "box" / "aaaaaaaa-env.json").write_text('{"date": ')
+    with pytest.raises(InputError, match=r"aaaaaaaa-env\.json cannot be read"):
+        read_pairs(folder)
+
+
+def test_the_command_prints_it(results, capsys):
+    main(["table", "2", str(results(pair())), "--against", "paper", "--format", "csv"])
+    header, row = capsys.readouterr().out.splitlines()
+    assert header.startswith("seqlen,ratio,speedup")
+    assert row.startswith("512,0.5,1.25,")
+
+
+def test_the_command_ends_with_one_line_where_there_is_nothing(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["table", "2", str(tmp_path)])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
