@@ -1,0 +1,214 @@
+"""Calibration data: from a name to batches of tokens.
+
+In: a text file, token arrays, a hub data set, or the word `random`. Out: batches of token ids, full ones: no
+padding, no sequence cut short. Data are read as they are needed, and not kept.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from importlib import import_module
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from perfmamba.errors import InputError
+from perfmamba.models.tokenizing import TextEncoder, encoded_blocks
+
+RANDOM = "random"
+HUB = "hub:"
+
+_RANDOM_WARNING = (
+    "random tokens move the states as no text does: good for trying things out and for timing, "
+    "not for choosing the states of a trained model"
+)
+_HUB_FORM = f"{HUB}OWNER/NAME[:CONFIG[:SPLIT]]"
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Sequences of tokens, and what they are.
+
+    Attributes:
+        name: of the data, without its folder.
+        sequences: token ids (l,), int64, read one after the other, once.
+        encoder: how text became tokens; None where the data are tokens.
+        warning: what the data are not good for; None if there is nothing to say.
+    """
+
+    name: str
+    sequences: Iterator[Tensor]
+    encoder: str | None = None
+    warning: str | None = None
+
+
+def open_calibration(
+    source: str, *, vocabulary: int, seqlen: int, seed: int, encoder: Callable[[], TextEncoder]
+) -> Calibration:
+    """Find calibration data by name.
+
+    Args:
+        source: a text file (UTF-8); a .npy file of integers, or a folder of them; a data set with a column
+            `input_ids` or `text`, as `hub:OWNER/NAME[:CONFIG[:SPLIT]]`; or `random`. Text and arrays of one
+            dimension are cut into sequences; the rows of two dimensions are sequences as they are.
+        vocabulary: the number of token ids that the model knows.
+        seqlen: positions of a sequence where text or tokens are cut.
+        seed: of random tokens.
+        encoder: makes the encoder of the model; called for text only.
+
+    Raises:
+        InputError: if there is no such source. What is in it is looked at when it is read: data that are not
+            tokens of this model, or too short, raise then.
+    """
+    if seqlen < 1:
+        raise InputError(f"seqlen {seqlen}: give a number of at least 1")
+    path = Path(source)
+    if source == RANDOM:
+        found = _random(vocabulary, seqlen, seed)
+    elif source.startswith(HUB):
+        found = _hub(source, seqlen, encoder)
+    elif path.is_dir() or path.suffix == ".npy":
+        found = _arrays(path, seqlen)
+    elif path.is_file():
+        found = _text(path, seqlen, encoder())
+    else:
+        raise InputError(
+            f"no calibration data {source!r}: give a text file, a .npy file or a folder of them, "
+            f"{_HUB_FORM}, or {RANDOM}"
+        )
+    return replace(found, sequences=_checked(found, vocabulary, seqlen))
+
+
+def token_batches(sequences: Iterable[Tensor], *, tokens: int, batch: int) -> Iterator[Tensor]:
+    """Sequences of the same length, up to `batch` at once, until `tokens` are reached: (b, l) each.
+
+    Raises:
+        InputError: if `tokens` is less than the first sequence has, or `batch` is below 1.
+    """
+    if batch < 1:
+        raise InputError(f"batch {batch}: give a number of at least 1")
+    taken, waiting = 0, list[Tensor]()
+    for sequence in sequences:
+        if taken + len(sequence) > tokens:
+            break
+        if len(waiting) == batch or (waiting and len(waiting[0]) != len(sequence)):
+            yield torch.stack(waiting)
+            waiting = []
+        waiting.append(sequence)
+        taken += len(sequence)
+    if waiting:
+        yield torch.stack(waiting)
+    elif not taken:
+        raise InputError(f"tokens {tokens}: less than one sequence of the calibration data has")
+
+
+def _random(vocabulary: int, seqlen: int, seed: int) -> Calibration:
+    def sequences() -> Iterator[Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        while True:
+            yield torch.randint(vocabulary, (seqlen,), generator=generator)
+
+    return Calibration(f"random tokens (seed {seed})", sequences(), warning=_RANDOM_WARNING)
+
+
+def _text(path: Path, seqlen: int, encoder: TextEncoder) -> Calibration:
+    return Calibration(path.name, _cut(encoded_blocks(path, encoder), seqlen), encoder.name)
+
+
+def _arrays(path: Path, seqlen: int) -> Calibration:
+    name = path.resolve().name
+    files = sorted(path.glob("*.npy")) if path.is_dir() else [path]
+    if not files:
+        raise InputError(f"the folder {name} holds no token arrays (.npy)")
+    return Calibration(name, chain.from_iterable(_array(file, seqlen) for file in files))
+
+
+def _array(file: Path, seqlen: int) -> Iterator[Tensor]:
+    """The sequences of one array, of which no more is read than that."""
+    try:
+        tokens = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{file.name} is not readable as a .npy array: {error}") from error
+    if tokens.ndim not in {1, 2} or not np.issubdtype(tokens.dtype, np.integer):
+        raise InputError(
+            f"{file.name} holds {tokens.dtype} in {tokens.ndim} dimensions; "
+            "token ids are integers in 1 or 2 dimensions"
+        )
+    if tokens.ndim == 2:
+        yield from map(_sequence, tokens)
+    else:
+        blocks = (tokens[start : start + seqlen] for start in range(0, len(tokens), seqlen))
+        yield from _cut(blocks, seqlen)
+
+
+def _hub(source: str, seqlen: int, encoder: Callable[[], TextEncoder]) -> Calibration:
+    rows = _hub_rows(source)
+    first = next(rows, {})
+    rows = chain([first], rows)
+    if "input_ids" in first:
+        return Calibration(source, _cut((row["input_ids"] for row in rows), seqlen))
+    if "text" in first:
+        encode = encoder()
+        blocks = (encode.encode(row["text"]) for row in rows)
+        return Calibration(source, _cut(blocks, seqlen), encode.name)
+    columns = ", ".join(first) or "no rows"
+    raise InputError(f"{source} has {columns}; a column input_ids or text is needed")
+
+
+def _hub_rows(source: str) -> Iterator[dict[str, Any]]:
+    """The rows of a data set, streamed.
+
+    Raises:
+        InputError: if the package `datasets` is absent, or the data set cannot be had.
+    """
+    name, _, rest = source.removeprefix(HUB).partition(":")
+    config, _, split = rest.partition(":")
+    try:
+        datasets = import_module("datasets")
+    except ImportError:
+        raise InputError(f"{source}: the package datasets is needed; pip install datasets") from None
+    try:
+        yield from datasets.load_dataset(name, config or None, split=split or "train", streaming=True)
+    except Exception as error:
+        # datasets raises its own, huggingface_hub's, the network's and the operating system's errors here
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"cannot get the data set {source}: {reason}; check {_HUB_FORM} and the network, or give a file"
+        ) from error
+
+
+def _cut(blocks: Iterable[Any], seqlen: int) -> Iterator[Tensor]:
+    """The tokens of all blocks, one behind the other, in sequences of `seqlen` without the rest."""
+    rest = torch.empty(0, dtype=torch.int64)
+    for block in blocks:
+        rest = torch.cat([rest, _sequence(block)])
+        whole = len(rest) // seqlen
+        yield from rest[: whole * seqlen].view(whole, seqlen)
+        rest = rest[whole * seqlen :]
+
+
+def _sequence(tokens: Any) -> Tensor:
+    return torch.from_numpy(np.array(tokens, dtype=np.int64))
+
+
+def _checked(calibration: Calibration, vocabulary: int, seqlen: int) -> Iterator[Tensor]:
+    """The sequences, as long as their tokens are some of the model's.
+
+    Raises:
+        InputError: if one is not, or there are none.
+    """
+    empty = True
+    for sequence in filter(len, calibration.sequences):
+        low, high = (int(end) for end in sequence.aminmax())
+        if low < 0 or high >= vocabulary:
+            raise InputError(
+                f"{calibration.name} holds the token {low if low < 0 else high}; "
+                f"this model knows 0 to {vocabulary - 1}"
+            )
+        empty = False
+        yield sequence
+    if empty:
+        raise InputError(f"{calibration.name} holds less than one sequence of {seqlen} tokens")
