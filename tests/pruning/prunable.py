@@ -25,7 +25,7 @@ def mamba1(*, states=6, layers=2, dtype=torch.float64):
     return shaken(MambaForCausalLM(config), dtype)
 
 
-def mamba2(*, states=6, groups=2, layers=2, dtype=torch.float64):
+def mamba2(*, states=6, groups=2, layers=2, bias=True, dtype=torch.float64):
     config = Mamba2Config(
         vocab_size=VOCABULARY,
         hidden_size=32,
@@ -36,7 +36,7 @@ def mamba2(*, states=6, groups=2, layers=2, dtype=torch.float64):
         n_groups=groups,
         chunk_size=8,
         residual_in_fp32=False,
-        use_bias=True,
+        use_bias=bias,
         tie_word_embeddings=True,
     )
     return shaken(Mamba2ForCausalLM(config), dtype)
