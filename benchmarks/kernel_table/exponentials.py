@@ -11,7 +11,10 @@ _PROGRAMS_A_MULTIPROCESSOR, _NUMBERS, _ROUNDS = 16, 1024, 1024
 
 def exponentials() -> tuple[int, Callable[[], object]]:
     """How many exponentials a call computes, and the call."""
-    programs = _PROGRAMS_A_MULTIPROCESSOR * torch.cuda.get_device_properties(0).multi_processor_count
+    programs = (
+        _PROGRAMS_A_MULTIPROCESSOR
+        * torch.cuda.get_device_properties(torch.cuda.current_device()).multi_processor_count
+    )
     out = torch.empty(programs * _NUMBERS, device="cuda")
     return programs * _NUMBERS * _ROUNDS, lambda: repeated_exponentials[programs,](out, _ROUNDS, _NUMBERS)
 

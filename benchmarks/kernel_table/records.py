@@ -18,10 +18,11 @@ class Result:
     Attributes:
         error: the largest difference from the float64 reference over the largest number there, on the
             shortened case; None if nothing came out.
-        samples: seconds a call, one a turn; none if it failed.
+        samples: seconds a call, one a turn; none if it failed or was skipped.
         ratio: of its time to the baseline's; None for the baseline.
         peak_bytes: by which memory grew during a call, outputs included.
-        failed: why there are no samples; empty if there are.
+        failed: what it did wrong; empty if nothing.
+        skipped: why it cannot run here, such as "out of memory: ..."; empty if it can.
     """
 
     error: float | None = None
@@ -29,6 +30,7 @@ class Result:
     ratio: Ratio | None = None
     peak_bytes: int | None = None
     failed: str = ""
+    skipped: str = ""
 
     @property
     def seconds(self) -> float | None:

@@ -15,7 +15,7 @@ from benchmarks.kernel_table.cases import Case
 from benchmarks.kernel_table.rates import MachineRates
 from benchmarks.kernel_table.records import Record, Result, Table
 
-WIDTH = 100
+WIDTH = 108
 """Columns that the grids need."""
 
 _MISSING = "-"
@@ -23,11 +23,12 @@ _RESOLVED_BYTES = {"cpu": 2**20, "cuda": 1}
 """What a peak must be to be told: on a processor, the kernel counts pages in batches."""
 
 _LEGEND = (
-    "ms: median. faster, smaller: so many times less than the baseline (with a 99 % interval). MB: growth of "
-    "memory at the peak of a call. floor: the least work at the rates above; x floor: the distance from it."
+    "error: of the short case, as a share of the largest number. ms: median. faster, smaller: so many times "
+    "less than the baseline (with a 99 % interval). MB: growth of memory at the peak of a call. floor: the "
+    "least work at the rates above; x floor: the distance from it."
 )
 _SIZES = {"batch": 5, "L": 5, "N": 3}
-_NUMBERS = {"ms": 7, "faster": 22, "MB": 7, "smaller": 7, "floor, ms": 9, "x floor": 7}
+_NUMBERS = {"error": 6, "ms": 7, "faster": 22, "MB": 7, "smaller": 7, "floor, ms": 9, "x floor": 7}
 """Columns, and how wide they are at least, so that those of all grids are below each other."""
 
 
@@ -72,7 +73,7 @@ def _grid(title: str, records: Sequence[Record], resolved_bytes: int) -> Grid:
 
 def _rows(record: Record, resolved_bytes: int) -> Iterator[tuple[str, ...]]:
     if record.failed:
-        yield "FAILED", *[_MISSING] * 6
+        yield "FAILED", *[_MISSING] * 7
     base = record.results.get(record.baseline, Result())
     for name, result in record.results.items():
         yield name, *_cells(result, base, record.floor_s, resolved_bytes)
@@ -81,8 +82,9 @@ def _rows(record: Record, resolved_bytes: int) -> Iterator[tuple[str, ...]]:
 def _cells(result: Result, base: Result, floor_s: float | None, resolved_bytes: int) -> tuple[str, ...]:
     seconds = result.seconds
     if seconds is None:
-        return "failed", *[_MISSING] * 5
+        return "failed" if result.failed else "n/a", *[_MISSING] * 6
     return (
+        f"{result.error:.0e}" if result.error is not None else _MISSING,
         f"{1e3 * seconds:.4g}",
         _faster(result, base),
         _peak(result.peak_bytes, resolved_bytes),
@@ -117,7 +119,8 @@ def _shortcomings(table: Table) -> Iterator[str]:
         if record.failed:
             yield f"FAILED {record.case}: {record.failed}"
         for name, result in record.results.items():
-            if result.failed:
-                yield f"failed {record.case}: {name}: {result.failed}"
+            if result.failed or result.skipped:
+                outcome = "failed" if result.failed else "n/a"
+                yield f"{outcome} {record.case}: {name}: {result.failed or result.skipped}"
     if table.left:
         yield f"{table.left} cases were not measured"

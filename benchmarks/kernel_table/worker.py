@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.kernel_table.cases import Case
 from benchmarks.kernel_table.contenders import contenders
-from benchmarks.kernel_table.measuring import DeviceLostError, Report, measure, peak_growth
+from benchmarks.kernel_table.measuring import DeviceLostError, Report, measure, peak_growth, reason
 from benchmarks.kernel_table.rates import MachineRates, machine_rates
 from benchmarks.meter.clocks import device
 from benchmarks.meter.memory import peak_probe
@@ -59,12 +59,14 @@ class _Failure:
 
 
 def serve(connection: Connection, threads: int) -> None:
-    """Answer requests (a name, what it is about, other arguments) until there is none."""
+    """Answer requests, each a name, what it is about and other arguments, as long as somebody asks."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks
     torch.set_num_threads(threads)
-
-    while request := connection.recv():
-        name, subject, *others = request
+    while True:
+        try:
+            name, subject, *others = connection.recv()
+        except EOFError:
+            return
 
         def report(contender: str, what: str, subject: Any = subject) -> None:
             connection.send(_Progress(contender, f"{subject}: {contender} {what}"))
@@ -76,7 +78,7 @@ def serve(connection: Connection, threads: int) -> None:
             return
         # the next case may well run
         except Exception as error:  # noqa: BLE001 - see above
-            connection.send(_Failure(f"{type(error).__name__}: {error}", is_last=False))
+            connection.send(_Failure(reason(error), is_last=False))
         else:
             connection.send(_Answer(answer))
 
@@ -145,6 +147,13 @@ class Worker:
             theirs.close()  # so that its end is seen when the process dies
         return self._connection
 
+    def _exit_code(self) -> int | None:
+        """Of a process that died; None if it lives on after all."""
+        if self._process is None:
+            return None
+        self._process.join(_PATIENCE_S)
+        return self._process.exitcode
+
     def _answer(self, connection: Connection, request: tuple[Any, ...], deadline: float) -> Any:
         contender = ""
         try:
@@ -162,5 +171,5 @@ class Worker:
                 contender = message.contender
                 self._show(message.text)
         except (EOFError, OSError) as error:
-            raise WorkerLostError("the process died", contender) from error
+            raise WorkerLostError(f"the process died, exit code {self._exit_code()}", contender) from error
         raise WorkerLostError("no answer in time: it hangs, or takes too long", contender)

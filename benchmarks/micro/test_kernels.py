@@ -1,12 +1,17 @@
 """The kernels at the shapes of the 130m models: a short prefill and one decoded token, batch 1.
 
-Every operation is first held against its closed form, then timed. A step updates its state in place, so
+Every operation, as the reference has it and as the torch backend does, is first held against its closed form,
+then timed. A step updates its state in place, so
 while it is timed its state goes on to the fixed point of a constant input: no value in it vanishes.
 """
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import perfmamba_kernels
 import pytest
 import torch
-from perfmamba_kernels import reference
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -21,6 +26,12 @@ CONV_CHANNELS = {
 }
 
 conv_channels = pytest.mark.parametrize("channels", CONV_CHANNELS.values(), ids=CONV_CHANNELS)
+
+
+@pytest.fixture(params=["reference", "torch"])
+def operation(request) -> Callable[..., Callable[..., Any]]:
+    """An operation, by name, of one backend after the other."""
+    return lambda name: partial(getattr(perfmamba_kernels, name), backend=request.param)
 
 
 @pytest.fixture
@@ -62,11 +73,12 @@ def assert_matches(actual, expected) -> None:
 
 
 @conv_channels
-def test_causal_conv1d(benchmark, draw, channels):
+def test_causal_conv1d(benchmark, operation, draw, channels):
+    compute = operation("causal_conv1d")
     x, weight, bias = draw(1, channels, POSITIONS), draw(channels, TAPS), draw(channels)
 
     def convolve() -> tuple[Tensor, Tensor]:
-        return reference.causal_conv1d(x, weight, bias, activation="silu")
+        return compute(x, weight, bias, activation="silu")
 
     padded = torch.cat([torch.zeros(1, channels, TAPS - 1), x], dim=2)
     assert_matches(convolve(), (convolved(padded, weight, bias), x[:, :, 1 - TAPS :]))
@@ -74,11 +86,12 @@ def test_causal_conv1d(benchmark, draw, channels):
 
 
 @conv_channels
-def test_causal_conv1d_update(benchmark, draw, channels):
+def test_causal_conv1d_update(benchmark, operation, draw, channels):
+    compute = operation("causal_conv1d_update")
     state, x, weight, bias = draw(1, channels, TAPS), draw(1, channels), draw(channels, TAPS), draw(channels)
 
     def step() -> Tensor:
-        return reference.causal_conv1d_update(x, state, weight, bias, activation="silu")
+        return compute(x, state, weight, bias, activation="silu")
 
     window = torch.cat([state[:, :, 1:], x[:, :, None]], dim=2)
     assert_matches(step(), convolved(window, weight, bias)[:, :, 0])
@@ -86,49 +99,53 @@ def test_causal_conv1d_update(benchmark, draw, channels):
     benchmark(step)
 
 
-def test_selective_scan(benchmark, draw):
+def test_selective_scan(benchmark, operation, draw):
+    compute = operation("selective_scan")
     arguments = scan_arguments(draw, POSITIONS)
 
     def scan() -> tuple[Tensor, Tensor]:
-        return reference.selective_scan(**arguments, delta_softplus=True)
+        return compute(**arguments, delta_softplus=True)
 
     assert_matches(scan(), scanned(torch.zeros(1, MAMBA1_CHANNELS, MAMBA1_STATES), arguments))
     benchmark(scan)
 
 
-def test_selective_state_update(benchmark, draw):
+def test_selective_state_update(benchmark, operation, draw):
+    compute = operation("selective_state_update")
     state = draw(1, MAMBA1_CHANNELS, MAMBA1_STATES)
     arguments = scan_arguments(draw, 1)
     y, after = scanned(state, arguments)
     at_step = [value[..., 0] if value.dim() == 3 else value for value in arguments.values()]
 
     def step() -> Tensor:
-        return reference.selective_state_update(state, *at_step, dt_softplus=True)
+        return compute(state, *at_step, dt_softplus=True)
 
     assert_matches(step(), y[..., 0])
     assert_matches(state, after)
     benchmark(step)
 
 
-def test_ssd(benchmark, draw):
+def test_ssd(benchmark, operation, draw):
+    compute = operation("ssd")
     arguments = ssd_arguments(draw, POSITIONS)
 
     def scan() -> tuple[Tensor, Tensor]:
-        return reference.ssd(**arguments, dt_softplus=True)
+        return compute(**arguments, dt_softplus=True)
 
     first = torch.zeros(1, MAMBA2_HEADS, MAMBA2_HEAD_DIM, MAMBA2_STATES)
     assert_matches(scan(), attended(first, arguments))
     benchmark(scan)
 
 
-def test_ssd_update(benchmark, draw):
+def test_ssd_update(benchmark, operation, draw):
+    compute = operation("ssd_update")
     state = draw(1, MAMBA2_HEADS, MAMBA2_HEAD_DIM, MAMBA2_STATES)
     arguments = ssd_arguments(draw, 1)
     y, after = attended(state, arguments)
     at_step = {name: value[:, 0] if value.dim() > 1 else value for name, value in arguments.items()}
 
     def step() -> Tensor:
-        return reference.ssd_update(state, **at_step, dt_softplus=True)
+        return compute(state, **at_step, dt_softplus=True)
 
     assert_matches(step(), y[:, 0])
     assert_matches(state, after)

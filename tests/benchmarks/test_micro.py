@@ -24,7 +24,7 @@ KERNELS = {
 }
 
 WRONG_BY_A_THOUSANDTH = f"""
-from perfmamba_kernels import reference
+from perfmamba_kernels import reference, torch_backend
 
 def wrong(kernel):
     def call(*args, **kwargs):
@@ -33,7 +33,8 @@ def wrong(kernel):
     return call
 
 for name in {sorted(KERNELS)}:
-    setattr(reference, name, wrong(getattr(reference, name)))
+    for backend in (reference, torch_backend):
+        setattr(backend, name, wrong(getattr(backend, name)))
 """
 
 
