@@ -1,8 +1,11 @@
-"""What a smaller state buys: prefill time and memory of a model against the same one with its whole state.
+"""What a smaller state buys: a model against the same one with its whole state.
 
 All ratios of a cell are measured in turn, in one process, in random order. Weights are random: what a pruned
-model costs depends on its shape alone.
+model costs depends on its shape alone. `configuration` says how states are taken: `pruned` (removed),
+`masked` (zeroed, and still computed), `lstsq` and `balanced` (removed, and read through that bridge).
 """
+
+from functools import cache
 
 from benchmarks.meter.paired_type import Holding
 from benchmarks.workload import (
@@ -10,18 +13,69 @@ from benchmarks.workload import (
     MODELS,
     PROFILE,
     checked_forward,
+    device,
+    fresh_model,
     loaded,
     prefill,
     require_state_sizes,
+    tokens,
 )
 
+try:
+    from perfmamba.models import use_backend
+    from perfmamba.pruning.activity import gather_activity
+    from perfmamba.pruning.scores import scores_without_data
+    from perfmamba.pruning.selection import select_highest
+    from perfmamba.pruning.surgery import masked, pruned
+except ImportError as error:
+    MISSING = str(error)
+else:
+    MISSING = ""
+
 MAMBA2 = tuple(model for model in MODELS if model.startswith("mamba2-"))
+OURS = "triton" if device() == "cuda" else "torch"
+
+
+def prepared(model: str, ratio: float, configuration: str, backend: str):
+    """A model with a share of its states taken, run by a backend.
+
+    Without our backends or surgery (an old commit) only what transformers runs can be built, and only
+    removed states.
+    """
+    require_state_sizes()
+    if backend in BACKENDS and configuration == "pruned":
+        return loaded(model, ratio)
+    if MISSING:
+        raise NotImplementedError(MISSING)
+    return _variant(model, ratio, configuration, backend)
+
+
+@cache
+def _variant(model: str, ratio: float, configuration: str, backend: str):
+    built = fresh_model(model, ratio if configuration == "pruned" else 0.0)
+    if ratio and configuration != "pruned":
+        selection = select_highest(scores_without_data(built, "random"), ratio=ratio, score="random")
+        if configuration == "masked":
+            built = masked(built, selection)
+        else:
+            activity = gather_activity(built, [tokens(built, 1, 256)])
+            built = pruned(built, selection, bridge=configuration, activity=activity)
+    if backend not in BACKENDS:
+        use_backend(built, backend)
+    return built
 
 
 class StateSize:
     """Prefill by pruning ratio; ratio 0 is the dense model that the others are compared with."""
 
-    params = (MAMBA2, BACKENDS, ("pruned",), PROFILE.batches, PROFILE.seqlens, PROFILE.ratios)
+    params = (
+        MAMBA2,
+        (*BACKENDS, OURS),
+        PROFILE.configurations,
+        PROFILE.batches,
+        PROFILE.pruned_seqlens,
+        PROFILE.ratios,
+    )
     param_names = ("model", "backend", "configuration", "batch", "seqlen", "ratio")
     version = "1"
     variant = "ratio"
@@ -30,26 +84,48 @@ class StateSize:
     compared = False
     timeout = 2 * PROFILE.timeout
 
-    def setup(self, *_group):
-        require_state_sizes()
-
-    def paired_prefill(self, model, _backend, _configuration, batch, seqlen):
+    def paired_prefill(self, model, backend, configuration, batch, seqlen):
         return {
-            ratio: checked_forward(loaded(model, ratio), batch, "prefill", seqlen) for ratio in PROFILE.ratios
+            ratio: checked_forward(prepared(model, ratio, configuration, backend), batch, "prefill", seqlen)
+            for ratio in PROFILE.ratios
         }
 
     paired_prefill.repeat = (10, 100, PROFILE.seconds)
     paired_prefill.warmup_time = PROFILE.warmup_seconds
 
-    def paired_memory(self, model, _backend, _configuration, batch, seqlen):
+    def paired_memory(self, model, backend, configuration, batch, seqlen):
         """Peak of a prefill, the weights included."""
-        return {
-            ratio: Holding(prefill(loaded(model, ratio), batch, seqlen), weight_bytes(loaded(model, ratio)))
-            for ratio in PROFILE.ratios
-        }
+        calls = {}
+        for ratio in PROFILE.ratios:
+            built = prepared(model, ratio, configuration, backend)
+            calls[ratio] = Holding(prefill(built, batch, seqlen), weight_bytes(built))
+        return calls
 
     paired_memory.measure = "memory"
     paired_memory.repeat = (6, 6, 10.0)
+
+
+class DecodeStateSize:
+    """A decode step by pruning ratio, after a short prompt: it reads and writes the state of each sequence."""
+
+    params = (MAMBA2, (OURS,), ("pruned",), ("decode",), PROFILE.decode_batches, (64,), PROFILE.ratios)
+    param_names = ("model", "backend", "configuration", "mode", "batch", "seqlen", "ratio")
+    version = "1"
+    variant = "ratio"
+    baseline = 0.0
+    paper = "decode"
+    compared = False
+    timeout = 2 * PROFILE.timeout
+
+    def paired_step(self, *cell):
+        model, backend, configuration, mode, batch, seqlen = cell
+        return {
+            ratio: checked_forward(prepared(model, ratio, configuration, backend), batch, mode, seqlen)
+            for ratio in PROFILE.ratios
+        }
+
+    paired_step.repeat = (10, 100, PROFILE.seconds)
+    paired_step.warmup_time = PROFILE.warmup_seconds
 
 
 def weight_bytes(model) -> int:

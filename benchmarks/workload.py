@@ -51,6 +51,9 @@ class Profile:
         seqlens: tokens in a sequence.
         component_seqlens: the lengths at which components are measured one by one.
         ratios: shares of the state that are pruned; the first is none, the baseline.
+        configurations: how states are taken; see `pruning`.
+        pruned_seqlens: the lengths at which pruned models are measured.
+        decode_batches: sequences in a decode step of a pruned model.
         seconds: of samples for a cell, unless 100 samples need less.
         warmup_seconds: at most, for ten warm-ups.
         timeout: seconds for a cell, its model and checks included.
@@ -61,6 +64,9 @@ class Profile:
     seqlens: tuple[int, ...]
     component_seqlens: tuple[int, ...]
     ratios: tuple[float, ...]
+    configurations: tuple[str, ...]
+    pruned_seqlens: tuple[int, ...]
+    decode_batches: tuple[int, ...]
     seconds: float
     warmup_seconds: float
     timeout: float
@@ -73,6 +79,9 @@ PROFILES = {
         seqlens=(64, 512),
         component_seqlens=(512,),
         ratios=(0.0, 0.5, 0.9),
+        configurations=("pruned", "masked"),
+        pruned_seqlens=(512,),
+        decode_batches=(1, 8),
         seconds=1.5,
         warmup_seconds=0.3,
         timeout=120,
@@ -83,6 +92,9 @@ PROFILES = {
         seqlens=(64, 512, 2048, 4096, 8192, 16384),
         component_seqlens=(64, 512, 2048),
         ratios=(0.0, 0.1, 0.3, 0.5, 0.7, 0.9),
+        configurations=("pruned", "masked", "balanced"),
+        pruned_seqlens=(64, 512, 2048, 4096, 8192, 16384),
+        decode_batches=(1, 8, 64, 256),
         seconds=10.0,
         warmup_seconds=5.0,
         timeout=900,

@@ -69,6 +69,7 @@ def test_the_suites_are_found(discovery):
         "latency.Device.nvmlmem_prefill",
         "latency.Latency.cudatime_forward",
         "latency.PeakMemory.devicemem_prefill",
+        "pruning.DecodeStateSize.paired_step",
         "pruning.StateSize.paired_memory",
         "pruning.StateSize.paired_prefill",
         "trace_parsing.TraceParsing.time_break_down_component",
