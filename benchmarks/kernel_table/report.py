@@ -45,7 +45,7 @@ def rendered(table: Table) -> RenderableType:
 
 def _rates(rates: MachineRates) -> Text:
     products = ", ".join(f"{dtype} {rate / 1e9:,.0f}" for dtype, rate in rates.matmul_flops.items())
-    copies = ", ".join(f"{size / 1e6:.2g} MB {rate / 1e9:,.0f}" for size, rate in rates.moved_bytes.items())
+    copies = ", ".join(f"{size / 1e6:,.1f} MB {rate / 1e9:,.0f}" for size, rate in rates.moved_bytes.items())
     return Text(
         f"{rates.name}: products {products} GFLOP/s; copies {copies} GB/s; "
         f"exponentials {rates.exponentials / 1e9:,.1f} G/s"
@@ -80,11 +80,12 @@ def _rows(record: Record, resolved_bytes: int) -> Iterator[tuple[str, ...]]:
 
 
 def _cells(result: Result, base: Result, floor_s: float | None, resolved_bytes: int) -> tuple[str, ...]:
+    error = f"{result.error:.0e}" if result.error is not None else _MISSING
     seconds = result.seconds
     if seconds is None:
-        return "failed" if result.failed else "n/a", *[_MISSING] * 6
+        return error, "failed" if result.failed else "n/a", *[_MISSING] * 5
     return (
-        f"{result.error:.0e}" if result.error is not None else _MISSING,
+        error,
         f"{1e3 * seconds:.4g}",
         _faster(result, base),
         _peak(result.peak_bytes, resolved_bytes),
