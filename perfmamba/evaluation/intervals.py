@@ -37,12 +37,28 @@ class Proportion:
         return max(0.0, center - half), min(1.0, center + half)
 
 
-def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Student's 95% interval of the mean of independent values; None for fewer than two."""
-    if len(values) < 2:
-        return None
-    half = student_quantile(len(values) - 1) * stdev(values) / math.sqrt(len(values))
-    return mean(values) - half, mean(values) + half
+@dataclass(frozen=True)
+class Average:
+    """The mean of independent values.
+
+    Attributes:
+        mean: their mean.
+        half_width: half of Student's 95% interval around it; None for a single value.
+        count: how many values.
+    """
+
+    mean: float
+    half_width: float | None
+    count: int
+
+
+def average(values: Sequence[float]) -> Average:
+    """The mean of at least one value, and how far off it may be."""
+    count = len(values)
+    if count == 1:
+        return Average(values[0], None, 1)
+    half_width = student_quantile(count - 1) * stdev(values) / math.sqrt(count)
+    return Average(mean(values), half_width, count)
 
 
 def student_quantile(degrees: int, probability: float = 0.5 + _COVERAGE / 2) -> float:

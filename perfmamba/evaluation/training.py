@@ -197,7 +197,7 @@ Two layers, 64 channels, vocabulary of 256; trained on sequences that are made f
 
     python -m perfmamba.evaluation.training --kind {kind} --seed {seed} --threads {threads} --out FOLDER
 
-- {state.total_steps} steps of {_BATCH} sequences, the last ones with {task.pairs} pairs in {task.length} tokens.
+- {state.total_steps} steps of {_BATCH} sequences, at last of {task.pairs} pairs in {task.length} tokens.
 - Accuracy on such sequences, held out: {state.checked.value:.4f} (95%: {low:.4f} to {high:.4f}).
 - torch {torch.__version__}, transformers {transformers.__version__}, {platform.machine()}.
 
