@@ -172,7 +172,8 @@ def _fla_ssd(_case: Case, given: Arguments) -> Call:
         inputs = (given["x"] * dt[..., None]).to(given["x"].dtype)
         keys, queries = (given[name].expand(-1, -1, HEADS, -1) for name in "BC")  # it knows no groups
         y, state = attend(queries, keys, inputs, dt * given["A"], scale=1.0, output_final_state=True)
-        return y + given["D"][:, None] * given["x"], state.transpose(2, 3)
+        y = (y + given["D"][:, None] * given["x"]).to(y.dtype)
+        return y, state.transpose(2, 3)
 
     return scan
 
