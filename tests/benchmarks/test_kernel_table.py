@@ -463,6 +463,31 @@ def test_asv_does_not_find_it():
     assert "kernel_table" not in {module.name for module in pkgutil.iter_modules(benchmarks.__path__)}
 
 
+BARE = """
+import sys
+from importlib.abc import MetaPathFinder
+from types import ModuleType
+
+class Absent(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"asv", "asv_runner", "cyclopts", "msgspec", "perfmamba", "tabulate"}:
+            raise ModuleNotFoundError(name, name=name)
+
+sys.meta_path.insert(0, Absent())
+sys.modules["benchmarks"] = ModuleType("benchmarks")
+sys.modules["benchmarks"].__path__ = ["benchmarks"]
+from benchmarks.kernel_table.__main__ import main
+sys.exit(main(["--list", "--quick"]))
+"""
+
+
+def test_the_command_needs_little_more_than_torch():
+    """On a GPU box that nobody prepared, from a checkout."""
+    done = subprocess.run([sys.executable, "-c", BARE], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "ssd mamba2-130m" in done.stdout
+
+
 # --- the kernel of exponentials
 
 EXPONENTIALS = """
