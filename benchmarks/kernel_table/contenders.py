@@ -31,17 +31,19 @@ PACKAGES = {"hf": ("transformers",), "mamba_ssm": ("mamba_ssm", "causal_conv1d")
 BASELINES = {"cpu": ("hf", "torch"), "cuda": ("mamba_ssm", "hf", "torch")}
 """What the others are compared with: the first of these that runs a case."""
 
-_BEARABLE_POSITIONS, _BEARABLE_BYTES = 2048, 8e9
-"""For transformers on a GPU: positions of its loop in Python, and what its scan of Mamba-2 holds at once."""
+_BEARABLE_POSITIONS, _BEARABLE_TOKENS, _BEARABLE_BYTES = 2048, 16384, 8e9
+"""On a GPU, of scans that are loops in Python: the positions that transformers loops over in Mamba-1, and the
+tokens that our torch backend does; and what transformers holds at once in Mamba-2."""
 
 
 def contenders(case: Case, device: str) -> dict[str, Maker]:
     """Who is installed and computes this operation on this device, the baselines first."""
+    tokens = case.batch * case.seqlen
     makers = {
         "mamba_ssm": _MAMBA_SSM.get(case.operation) if device == "cuda" else None,
-        "hf": _HF[case.operation] if device == "cpu" or _is_bearable(case) else None,
+        "hf": _HF[case.operation] if device == "cpu" or _is_bearable_in_transformers(case) else None,
         "fla": _fla_ssd if device == "cuda" and case.operation == "ssd" else None,
-        "torch": partial(_ours, "torch"),
+        "torch": partial(_ours, "torch") if device == "cpu" or tokens <= _BEARABLE_TOKENS else None,
         "triton": partial(_ours, "triton") if device == "cuda" else None,
     }
     absent = missing_packages()
@@ -64,8 +66,8 @@ def _needed(name: str, case: Case) -> set[str]:
     return set(PACKAGES.get(name, ()))
 
 
-def _is_bearable(case: Case) -> bool:
-    """Whether transformers can be asked on a GPU.
+def _is_bearable_in_transformers(case: Case) -> bool:
+    """Whether it can be asked on a GPU.
 
     Its scan of Mamba-1 is a loop in Python, and that of Mamba-2 holds several float32 tensors of all pairs of
     positions in a chunk, for all heads.

@@ -203,11 +203,12 @@ def test_what_is_not_installed_is_not_asked(monkeypatch):
     assert list(conv) == ["mamba_ssm", "hf", "torch", "triton"]
 
 
-def test_transformers_is_spared_what_would_take_minutes_or_gigabytes():
+def test_loops_in_python_are_spared_what_would_take_minutes_or_gigabytes():
     long = replace(SMALL[2], seqlen=16384)
     assert "hf" not in contenders.contenders(long, "cuda")
     assert "hf" in contenders.contenders(replace(SSD, batch=8, seqlen=8192), "cuda")
-    assert "hf" not in contenders.contenders(replace(SSD, batch=8, seqlen=16384), "cuda")
+    assert not {"hf", "torch"} & set(contenders.contenders(replace(SSD, batch=8, seqlen=16384), "cuda"))
+    assert "torch" in contenders.contenders(replace(SSD, batch=8, seqlen=2048), "cuda")
 
 
 # --- checking
@@ -272,6 +273,17 @@ def test_a_contender_that_is_right_on_a_short_sequence_only_is_seen():
     assert isinstance(found["first"], Checked)
     assert found["second"].failed == "WrongOutputError: differs from first by 0.01 of the largest number"
     assert found["second"].error < 1e-5
+
+
+def test_a_contender_without_numbers_on_the_whole_case_spoils_no_other():
+    long = replace(SSD, seqlen=cases.SHORT + 20)
+
+    def change(y, state):
+        return (y if y.shape[1] <= cases.SHORT else y * math.nan), state
+
+    found = outcomes(long, {"first": torch_but(change), "second": torch_but(lambda *same: same)})
+    assert found["first"].failed == "WrongOutputError: differs from first by nan of the largest number"
+    assert isinstance(found["second"], Checked)
 
 
 def test_a_step_gets_a_state_of_its_own():
