@@ -13,6 +13,7 @@ from math import gcd
 import torch
 import triton
 from torch import Tensor
+from torch.nn.functional import pad
 
 from perfmamba_kernels.elementwise import NO_LIMIT
 from perfmamba_kernels.triton_backend.compiling import STATE_SIZES, CompileCase
@@ -21,8 +22,6 @@ from perfmamba_kernels.triton_backend.ssd_kernels import scan_kernel, segment_st
 
 VECTOR_BYTES = 16
 """The widest access of a thread."""
-
-NUM_WARPS, NUM_STAGES = 4, 2
 
 MOST_SEGMENTS = 32
 """A program folds the states of all segments before its own, so their number costs its square."""
@@ -50,24 +49,25 @@ def ssd(
     Returns:
         y (b, l, h, p) and the state after the last position (b, h, p, n) in float32.
     """
-    x, B, C = _rows_together(x), _rows_together(B), _rows_together(C)
+    groups, states = B.shape[2:]
+    x, B, C = _rows_together(x), _padded(_rows_together(B)), _padded(_rows_together(C))
     z = None if z is None else _rows_together(z)
     A, D, dt_bias, initial_states = (
         None if tensor is None else tensor.contiguous() for tensor in (A, D, dt_bias, initial_states)
     )
     batch, length, heads, head_dim = x.shape
-    groups, states = B.shape[2:]
     sequences = batch if cu_seqlens is None else len(cu_seqlens) - 1
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     final = torch.empty((sequences, heads, head_dim, states), device=x.device)
 
-    chosen = blocks(head_dim, x.itemsize)
-    programs = triton.cdiv(head_dim, chosen.BLOCK_P) * heads * sequences
+    chosen = configuration(head_dim, states, x.itemsize, hopper=device(x.device).hopper)
+    blocks = chosen.blocks
+    programs = triton.cdiv(head_dim, blocks.BLOCK_P) * heads * sequences
     positions = batch * length
     # Packed sequences may have any lengths: the mean decides, and the grid is as if one had all positions.
-    chunks = triton.cdiv(positions, max(sequences, 1) * chosen.Q)
-    segment = chunks_a_segment(programs, chunks, 2 * multiprocessors(x.device)) * chosen.Q
-    segments = triton.cdiv(length, segment) if segment < chunks * chosen.Q else 1
+    chunks = triton.cdiv(positions, max(sequences, 1) * blocks.Q)
+    segment = chunks_a_segment(programs, chunks, 2 * device(x.device).multiprocessors) * blocks.Q
+    segments = triton.cdiv(length, segment) if segment < chunks * blocks.Q else 1
     if segments == 1:
         segment = max(length, 1)
 
@@ -84,6 +84,7 @@ def ssd(
     constants = {
         "x_l": x.stride(1),
         "B_l": B.stride(1),
+        "B_N": B.shape[3],
         "X_BYTES": vector_bytes(x),
         "B_BYTES": vector_bytes(B),
         "H": heads,
@@ -93,29 +94,58 @@ def ssd(
         "USE_SOFTPLUS": dt_softplus,
         "WIDEN": x.dtype == torch.bfloat16 and interpreted(),
         "PRECISION": "tf32x3" if torch.get_float32_matmul_precision() == "highest" else "tf32",
-        **asdict(chosen),
+        **asdict(blocks),
     }
     if segments > 1:
         grid = (programs, segments - 1)
-        Launch(segment_states_kernel, grid, arguments, constants, NUM_WARPS, NUM_STAGES).run()
+        Launch(segment_states_kernel, grid, arguments, constants, chosen.num_warps, chosen.num_stages).run()
     z_b, z_l, z_h, _ = strides(z, 4)
     arguments += (C, D, z, initial_states, y, final, C.stride(0), C.stride(2), z_b, z_h)
-    constants |= {"C_l": C.stride(1), "z_l": z_l, "C_BYTES": vector_bytes(C), "Z_BYTES": vector_bytes(z)}
-    Launch(scan_kernel, (programs, segments), arguments, constants, NUM_WARPS, NUM_STAGES).run()
+    constants |= {
+        "C_l": C.stride(1),
+        "C_N": C.shape[3],
+        "z_l": z_l,
+        "C_BYTES": vector_bytes(C),
+        "Z_BYTES": vector_bytes(z),
+    }
+    Launch(scan_kernel, (programs, segments), arguments, constants, chosen.num_warps, chosen.num_stages).run()
     return y, final
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """What a program takes at a time: chunks of Q positions, BLOCK_P channels of a head."""
+    """What a program takes at a time: Q positions, BLOCK_P channels, at most WIDEST states in a product."""
 
     Q: int
     BLOCK_P: int
+    WIDEST: int
 
 
-def blocks(head_dim: int, itemsize: int) -> Blocks:
-    """The blocks for heads of this many channels."""
-    return Blocks(Q=64, BLOCK_P=min(max(triton.next_power_of_2(head_dim), 16), 64))
+@dataclass(frozen=True)
+class Configuration:
+    """How the kernels are compiled."""
+
+    blocks: Blocks
+    num_warps: int
+    num_stages: int
+
+
+def configuration(head_dim: int, states: int, itemsize: int, *, hopper: bool) -> Configuration:
+    """The configuration with the fewest instructions among those that leave nothing to spill.
+
+    Hopper's matrix instructions read B, C and the state from shared memory, 64 rows at a time: wide products
+    cost no registers, and fewer of them fewer waits. An A100's read registers. Two programs share a
+    multiprocessor, so a third stage of loads is taken where it leaves each half of the shared memory.
+    """
+    channels = max(16, triton.next_power_of_2(head_dim))
+    if itemsize == 4:  # products of float32 take three instructions and twice the registers
+        return Configuration(Blocks(16, min(channels, 32), 32), num_warps=8, num_stages=2)
+    if hopper:
+        blocks = Blocks(64, min(channels, 64), 64)
+        return Configuration(blocks, 4 if states <= 128 else 8, 3 if states <= 96 else 2)
+    if states <= 128:
+        return Configuration(Blocks(64, min(channels, 64), 16), num_warps=4, num_stages=3)
+    return Configuration(Blocks(32, min(channels, 32), 16), num_warps=4, num_stages=2)
 
 
 @lru_cache
@@ -141,10 +171,21 @@ def _cost(programs: int, chunks: int, at_once: int, segments: int) -> float:
     return rounds * length if segments == 1 else rounds * (length * 4 / 3 + segments / 4) + 2
 
 
+@dataclass(frozen=True)
+class Device:
+    """What the launches depend on."""
+
+    multiprocessors: int
+    hopper: bool
+
+
 @cache
-def multiprocessors(device: torch.device) -> int:
-    """How many the device has; without one, as many as an A100."""
-    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 108
+def device(where: torch.device) -> Device:
+    """The GPU's properties; without one, those of an A100."""
+    if where.type != "cuda":
+        return Device(multiprocessors=108, hopper=False)
+    properties = torch.cuda.get_device_properties(where)
+    return Device(properties.multi_processor_count, hopper=properties.major >= 9)
 
 
 def vector_bytes(tensor: Tensor | None) -> int:
@@ -158,6 +199,15 @@ def vector_bytes(tensor: Tensor | None) -> int:
 def _rows_together(tensor: Tensor) -> Tensor:
     """The tensor, copied if its last axis is not contiguous; the kernels take nothing else for rows."""
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+
+
+def _padded(tensor: Tensor) -> Tensor:
+    """The tensor, copied with zeros at the end of its rows if these cannot be copied 4 bytes at a time.
+
+    Less than that a GPU does not copy to shared memory by itself. B and C are small beside x.
+    """
+    odd = tensor.shape[-1] * tensor.itemsize % 4 or vector_bytes(tensor) < 4
+    return pad(tensor, (0, -tensor.shape[-1] % (VECTOR_BYTES // tensor.itemsize))) if odd else tensor
 
 
 def compile_cases() -> Iterator[CompileCase]:

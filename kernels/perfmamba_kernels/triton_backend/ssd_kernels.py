@@ -17,8 +17,7 @@ import triton
 import triton.language as tl
 
 from perfmamba_kernels.triton_backend.ssd_state import (
-    add_decayed,
-    load_state,
+    load_part,
     part_count,
     part_start,
     part_width,
@@ -61,6 +60,7 @@ def scan_kernel(
     z_h: tl.tensor,
     x_l: tl.constexpr,
     B_l: tl.constexpr,
+    B_N: tl.constexpr,
     X_BYTES: tl.constexpr,
     B_BYTES: tl.constexpr,
     H: tl.constexpr,
@@ -72,7 +72,9 @@ def scan_kernel(
     PRECISION: tl.constexpr,
     Q: tl.constexpr,
     BLOCK_P: tl.constexpr,
+    WIDEST: tl.constexpr,
     C_l: tl.constexpr,
+    C_N: tl.constexpr,
     z_l: tl.constexpr,
     C_BYTES: tl.constexpr,
     Z_BYTES: tl.constexpr,
@@ -87,15 +89,19 @@ def scan_kernel(
     last = tl.minimum(first + segment, length)
     operand = tl.float32 if WIDEN else x.dtype.element_ty
 
-    state = zero_state(BLOCK_P, N)
-    if initial is not None:
-        state = load_state(initial + (sequence * H + head).to(tl.int64) * (P * N), channels, P, N)
-    if left_states is not None:
-        slot = origin // segment + sequence
-        for before in range(number):
-            left = (slot + before) * H + head
-            part = load_state(left_states + left * (P * N), channels, P, N)
-            state = add_decayed(state, tl.exp2(tl.load(left_decays + left)), part, N)
+    state = ()
+    for i in tl.static_range(part_count(N, WIDEST)):
+        if initial is not None:
+            at = initial + (sequence * H + head).to(tl.int64) * (P * N)
+            part = load_part(at, channels, i, P, N, WIDEST)
+        else:
+            part = tl.zeros((BLOCK_P, part_width(N, WIDEST, i)), tl.float32)
+        if left_states is not None:
+            for before in range(number):
+                left = (origin // segment + sequence + before) * H + head
+                added = load_part(left_states + left * (P * N), channels, i, P, N, WIDEST)
+                part = part * tl.exp2(tl.load(left_decays + left)) + added
+        state += (part,)
 
     x += batch * x_b + (begin + first) * x_l + head * x_h
     dt += batch * dt_b + (begin + first) * dt_l + head * dt_h
@@ -124,17 +130,16 @@ def scan_kernel(
         scores = tl.zeros((Q, Q), tl.float32)
         out = tl.zeros((Q, BLOCK_P), tl.float32)
         after = ()
-        for i in tl.static_range(part_count(N)):
-            b = _states(B, rows, B_l, end, i, N, B_BYTES).to(operand)  # (q, n)
-            c = _states(C, rows, C_l, end, i, N, C_BYTES).to(operand)
-            scores = tl.dot(c, tl.trans(b), scores, input_precision=PRECISION)
+        for i in tl.static_range(part_count(N, WIDEST)):
+            b = _states(B, rows, B_l, end, i, N, WIDEST, B_N, B_BYTES).to(operand)  # (q, n)
+            c = _states(C, rows, C_l, end, i, N, WIDEST, C_N, C_BYTES).to(operand)
             out = tl.dot(c, tl.trans(state[i].to(operand)), out, input_precision=PRECISION)
             after += (tl.dot(writes, b, state[i] * tl.exp2(whole), input_precision=PRECISION),)
+            scores = tl.dot(c, tl.trans(b), scores, input_precision=PRECISION)
         state = after
-
+        out *= tl.exp2(total)[:, None]
         between = tl.where(causal, total[:, None] - total[None, :], float("-inf"))
         weights = scores * tl.exp2(between) * step[None, :]
-        out *= tl.exp2(total)[:, None]
         out = tl.dot(weights.to(operand), inputs, out, input_precision=PRECISION)
         if D is not None:
             out += skip * inputs.to(tl.float32)
@@ -152,7 +157,7 @@ def scan_kernel(
             z += Q * z_l
 
     if last == length:
-        store_state(final + (sequence * H + head).to(tl.int64) * (P * N), state, channels, P, N)
+        store_state(final + (sequence * H + head).to(tl.int64) * (P * N), state, channels, P, N, WIDEST)
 
 
 @triton.jit(do_not_specialize=["length", "segment", "x_b", "dt_b", "B_b"])
@@ -178,6 +183,7 @@ def segment_states_kernel(
     B_g: tl.tensor,
     x_l: tl.constexpr,
     B_l: tl.constexpr,
+    B_N: tl.constexpr,
     X_BYTES: tl.constexpr,
     B_BYTES: tl.constexpr,
     H: tl.constexpr,
@@ -189,6 +195,7 @@ def segment_states_kernel(
     PRECISION: tl.constexpr,
     Q: tl.constexpr,
     BLOCK_P: tl.constexpr,
+    WIDEST: tl.constexpr,
 ) -> None:
     """What every segment but the last of its sequence leaves in a state of zeros, and its whole decay."""
     head, sequence, channels = _program(H, P, BLOCK_P)
@@ -207,7 +214,7 @@ def segment_states_kernel(
     bias = _scalar(dt_bias, head)
 
     rows = tl.arange(0, Q)
-    state = zero_state(BLOCK_P, N)
+    state = zero_state(BLOCK_P, N, WIDEST)
     decay = 0.0
     ahead = _column(dt, rows, dt_l, last - first)
     for start in range(first, last, Q):
@@ -221,15 +228,15 @@ def segment_states_kernel(
         inputs = _tile(x, rows, channels, x_l, end, P if P % BLOCK_P else 0, X_BYTES).to(operand)
         writes = _writes(inputs, step, whole - total).to(operand)
         after = ()
-        for i in tl.static_range(part_count(N)):
-            b = _states(B, rows, B_l, end, i, N, B_BYTES).to(operand)
+        for i in tl.static_range(part_count(N, WIDEST)):
+            b = _states(B, rows, B_l, end, i, N, WIDEST, B_N, B_BYTES).to(operand)
             after += (tl.dot(writes, b, state[i] * tl.exp2(whole), input_precision=PRECISION),)
         state = after
         x += Q * x_l
         B += Q * B_l
 
     left = (origin // segment + sequence + number) * H + head
-    store_state(left_states + left * (P * N), state, channels, P, N)
+    store_state(left_states + left * (P * N), state, channels, P, N, WIDEST)
     tl.store(left_decays + left, decay)
 
 
@@ -331,10 +338,12 @@ def _states(
     end: tl.tensor,
     part: tl.constexpr,
     N: tl.constexpr,
+    WIDEST: tl.constexpr,
+    COLUMNS: tl.constexpr,
     BYTES: tl.constexpr,
 ) -> tl.tensor:
     """The columns of B or C that belong to a part of the state."""
-    WIDTH: tl.constexpr = part_width(N, part)
-    columns = part_start(N, part) + tl.arange(0, WIDTH)
-    COLUMNS: tl.constexpr = N if part_start(N, part) + WIDTH > N else 0
-    return _tile(pointer, rows, columns, stride, end, COLUMNS, BYTES)
+    WIDTH: tl.constexpr = part_width(N, WIDEST, part)
+    columns = part_start(N, WIDEST, part) + tl.arange(0, WIDTH)
+    BEYOND: tl.constexpr = part_start(N, WIDEST, part) + WIDTH > COLUMNS
+    return _tile(pointer, rows, columns, stride, end, COLUMNS if BEYOND else 0, BYTES)

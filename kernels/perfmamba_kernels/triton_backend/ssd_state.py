@@ -11,66 +11,69 @@ import triton.language as tl
 
 
 @triton.constexpr_function
-def _widths(states: int) -> list[int]:
+def _widths(states: int, widest: int) -> list[int]:
     """The columns of each block, the widest first."""
-    steps = -(-states // 16)
-    return [32] * (steps // 2) + [16] * (steps % 2)
+    left, widths = -(-states // 16) * 16, []
+    while left:
+        widths.append(min(1 << (left.bit_length() - 1), widest))
+        left -= widths[-1]
+    return widths
 
 
 @triton.constexpr_function
-def part_count(states: int) -> int:
+def part_count(states: int, widest: int) -> int:
     """The number of blocks that hold a state of this many columns."""
-    return len(_widths(states))
+    return len(_widths(states, widest))
 
 
 @triton.constexpr_function
-def part_width(states: int, part: int) -> int:
+def part_width(states: int, widest: int, part: int) -> int:
     """The columns of a block."""
-    return _widths(states)[part]
+    return _widths(states, widest)[part]
 
 
 @triton.constexpr_function
-def part_start(states: int, part: int) -> int:
+def part_start(states: int, widest: int, part: int) -> int:
     """The first column of a block."""
-    return sum(_widths(states)[:part])
+    return sum(_widths(states, widest)[:part])
 
 
 @triton.jit
-def zero_state(P: tl.constexpr, N: tl.constexpr) -> tl.tuple:
+def zero_state(P: tl.constexpr, N: tl.constexpr, WIDEST: tl.constexpr) -> tl.tuple:
     """A state of zeros in float32."""
     state = ()
-    for i in tl.static_range(part_count(N)):
-        state += (tl.zeros((P, part_width(N, i)), tl.float32),)
+    for i in tl.static_range(part_count(N, WIDEST)):
+        state += (tl.zeros((P, part_width(N, WIDEST, i)), tl.float32),)
     return state
 
 
 @triton.jit
-def load_state(pointer: tl.tensor, channels: tl.tensor, P: tl.constexpr, N: tl.constexpr) -> tl.tuple:
-    """Some channels of a contiguous (P, N) matrix, as a state; zeros beyond its sides."""
-    state = ()
-    for i in tl.static_range(part_count(N)):
-        columns = part_start(N, i) + tl.arange(0, part_width(N, i))
-        mask = (channels < P)[:, None] & (columns < N)[None, :]
-        part = tl.load(pointer + channels[:, None] * N + columns[None, :], mask=mask, other=0.0)
-        state += (part.to(tl.float32),)
-    return state
+def load_part(
+    pointer: tl.tensor,
+    channels: tl.tensor,
+    part: tl.constexpr,
+    P: tl.constexpr,
+    N: tl.constexpr,
+    WIDEST: tl.constexpr,
+) -> tl.tensor:
+    """A block of some channels of a contiguous (P, N) matrix in float32; zeros beyond its sides."""
+    columns = part_start(N, WIDEST, part) + tl.arange(0, part_width(N, WIDEST, part))
+    mask = (channels < P)[:, None] & (columns < N)[None, :]
+    pointers = pointer + channels[:, None] * N + columns[None, :]
+    return tl.load(pointers, mask=mask, other=0.0).to(tl.float32)
 
 
 @triton.jit
 def store_state(
-    pointer: tl.tensor, state: tl.tuple, channels: tl.tensor, P: tl.constexpr, N: tl.constexpr
+    pointer: tl.tensor,
+    state: tl.tuple,
+    channels: tl.tensor,
+    P: tl.constexpr,
+    N: tl.constexpr,
+    WIDEST: tl.constexpr,
 ) -> None:
     """Write a state to some channels of a contiguous (P, N) matrix."""
-    for i in tl.static_range(part_count(N)):
-        columns = part_start(N, i) + tl.arange(0, part_width(N, i))
+    for i in tl.static_range(part_count(N, WIDEST)):
+        columns = part_start(N, WIDEST, i) + tl.arange(0, part_width(N, WIDEST, i))
         mask = (channels < P)[:, None] & (columns < N)[None, :]
         tl.store(pointer + channels[:, None] * N + columns[None, :], state[i], mask=mask)
-
-
-@triton.jit
-def add_decayed(state: tl.tuple, decay: tl.tensor, other: tl.tuple, N: tl.constexpr) -> tl.tuple:
-    """The sum decay * state + other, with a scalar decay."""
-    result = ()
-    for i in tl.static_range(part_count(N)):
-        result += (state[i] * decay + other[i],)
-    return result
