@@ -87,6 +87,6 @@ def _table(measured: list[tuple[str, "RecallTask", "Proportion"]], samples: int,
         rows=rows,
         notes=(
             f"{samples} sequences of seed {seed}; low and high are Wilson's 95% interval over the queries.",
-            f"A guess among the values is right {1 / (task.vocabulary - task.vocabulary // 2):.4f} of the time.",
+            f"Guessing a value is right {1 / (task.vocabulary - task.vocabulary // 2):.4f} of the time.",
         ),
     )

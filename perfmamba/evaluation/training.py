@@ -8,6 +8,7 @@ is what makes it quick: few pairs in short sequences first, and the next stage a
 Training needs gradients, so transformers' own torch functions run the scan, not this project's kernels.
 """
 
+import json
 import platform
 import sys
 from collections.abc import Iterator, Sequence
@@ -180,9 +181,18 @@ def save_checkpoint(model: "PreTrainedModel", folder: Path, card: str) -> None:
     with replacing(folder / "model.safetensors") as partial:
         save_file(weights, partial, metadata={"format": "pt"})  # transformers asks for this entry
     with replacing(folder / "config.json") as partial:
-        partial.write_text(model.config.to_json_string(use_diff=True), encoding="utf-8")
+        partial.write_text(_config_text(model), encoding="utf-8")
     with replacing(folder / "README.md") as partial:
         partial.write_text(card, encoding="utf-8")
+
+
+def _config_text(model: "PreTrainedModel") -> str:
+    """The config.json of a model."""
+    values = json.loads(model.config.to_json_string())
+    # its default, infinity, which JSON has not and older versions of transformers cannot read as written
+    values.pop("time_step_limit", None)
+    values |= {"architectures": [type(model).__name__], "dtype": "float32"}
+    return json.dumps(values, indent=2) + "\n"
 
 
 def model_card(kind: Kind, seed: int, threads: int, state: Progress, curriculum: Sequence[Stage]) -> str:
@@ -209,12 +219,14 @@ def run(kind: Kind, seed: int, threads: int, folder: Path) -> None:
     """Train with a progress bar on stderr, and keep the newest checkpoint in `folder`.
 
     Raises:
-        InputError: if a stage is not mastered, or the folder cannot be written.
+        InputError: if a stage is not mastered, or the folder holds something already or cannot be written.
     """
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"--out {folder}: something is there already; name another folder")
     torch.set_num_threads(threads)
     model = recall_model(kind, seed=seed)
     columns = (
@@ -243,7 +255,7 @@ def main(
     """Train a small model on multi-query associative recall; Ctrl-C keeps the last checkpoint.
 
     Args:
-        out: Folder for the checkpoint; one that is there is replaced.
+        out: Folder for the checkpoint, which is written again and again as the model gets better.
         kind: mamba2 or mamba.
         seed: Seeds the weights and the sequences.
         threads: CPU threads; their number changes the last digits.
@@ -251,7 +263,11 @@ def main(
     try:
         run(kind, seed, threads, out)
     except KeyboardInterrupt:
-        print(f"interrupted; {out} has the last checkpoint", file=sys.stderr)
+        kept = (out / "model.safetensors").exists()
+        print(
+            f"interrupted; {f'the last checkpoint is in {out}' if kept else 'nothing is kept'}",
+            file=sys.stderr,
+        )
         sys.exit(130)
     except PerfMambaError as error:
         print(f"training: {error}", file=sys.stderr)
