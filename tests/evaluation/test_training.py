@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from perfmamba.evaluation import training
 from perfmamba.errors import InputError
+from perfmamba.evaluation import training
 from perfmamba.evaluation.recall import RecallTask, accuracy
 from perfmamba.evaluation.training import (
     CURRICULUM,
