@@ -33,7 +33,7 @@ class Limits:
     deadline: float
 
 
-@dataclass
+@dataclass(frozen=True)
 class Workers:
     """The processes that compute: one for times, one for memory; on a GPU, one for both."""
 
@@ -84,13 +84,13 @@ def run(cases: Sequence[Case], workers: Workers, limits: Limits, machine: dict[s
         if not pace.has_time_for(case):
             continue
         began = time.monotonic()
-        record = with_floor(_measured(case, workers, limits.seconds), rates)
+        record = _with_floor(_measured(case, workers, limits.seconds), rates)
         pace.add(case, time.monotonic() - began)
         table = replace(table, records=[*table.records, record], left=table.left - 1)
         yield table
 
 
-def with_floor(record: Record, rates: MachineRates) -> Record:
+def _with_floor(record: Record, rates: MachineRates) -> Record:
     """The record with the least work that its case needs, and the least time for that."""
     needed = work(record.case)
     return replace(record, work=needed, floor_s=floor_seconds(needed, rates.of(record.case.dtype, needed)))

@@ -8,7 +8,8 @@ with one that gives all back, without which a peak cannot be told.
 import multiprocessing
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -60,7 +61,6 @@ class _Failure:
 
 def serve(connection: Connection, threads: int) -> None:
     """Answer requests, each a name, what it is about and other arguments, as long as somebody asks."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks
     torch.set_num_threads(threads)
     while True:
         try:
@@ -143,7 +143,8 @@ class Worker:
             context = multiprocessing.get_context("spawn")
             self._connection, theirs = context.Pipe()
             self._process = context.Process(target=serve, args=(theirs, self._threads), daemon=True)
-            self._process.start()
+            with _ctrl_c_ignored():  # by the new process too, from its first moment on
+                self._process.start()
             theirs.close()  # so that its end is seen when the process dies
         return self._connection
 
@@ -173,3 +174,12 @@ class Worker:
         except (EOFError, OSError) as error:
             raise WorkerLostError(f"the process died, exit code {self._exit_code()}", contender) from error
         raise WorkerLostError("no answer in time: it hangs, or takes too long", contender)
+
+
+@contextmanager
+def _ctrl_c_ignored() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
