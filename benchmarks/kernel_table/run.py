@@ -16,8 +16,8 @@ from benchmarks.kernel_table.rates import MachineRates
 from benchmarks.kernel_table.records import Record, Table
 from benchmarks.kernel_table.worker import RequestFailedError, Worker, WorkerLostError
 
-_LONGEST_S = 240.0
-"""For a case, compilation included: whatever takes longer hangs."""
+_LONGEST_S, _GRACE_S = 240.0, 30.0
+"""For a case, compilation included: whatever takes longer hangs. At the deadline a case has this grace."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,11 @@ class Limits:
 
     seconds: float
     deadline: float
+
+    @property
+    def patience_s(self) -> float:
+        """How long to wait for an answer that is asked for now."""
+        return min(_LONGEST_S, max(0.0, self.deadline - time.monotonic()) + _GRACE_S)
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ def run(cases: Sequence[Case], workers: Workers, limits: Limits, machine: dict[s
             `WorkerLostError`.
     """
     dtypes = tuple(dict.fromkeys(case.dtype for case in cases))
-    rates = workers.times.ask("rates", dtypes, timeout_s=_LONGEST_S)
+    rates = workers.times.ask("rates", dtypes, timeout_s=limits.patience_s)
     table = Table(machine, rates, left=len(cases))
     yield table
     pace = _Pace(limits.deadline)
@@ -84,7 +89,7 @@ def run(cases: Sequence[Case], workers: Workers, limits: Limits, machine: dict[s
         if not pace.has_time_for(case):
             continue
         began = time.monotonic()
-        record = _with_floor(_measured(case, workers, limits.seconds), rates)
+        record = _with_floor(_measured(case, workers, limits), rates)
         pace.add(case, time.monotonic() - began)
         table = replace(table, records=[*table.records, record], left=table.left - 1)
         yield table
@@ -96,12 +101,12 @@ def _with_floor(record: Record, rates: MachineRates) -> Record:
     return replace(record, work=needed, floor_s=floor_seconds(needed, rates.of(record.case.dtype, needed)))
 
 
-def _measured(case: Case, workers: Workers, seconds: float) -> Record:
+def _measured(case: Case, workers: Workers, limits: Limits) -> Record:
     """The case without those contenders that a process was lost with."""
     excluded: dict[str, str] = {}
     while True:
         try:
-            record = workers.times.ask("measure", case, excluded, seconds, timeout_s=_LONGEST_S)
+            record = workers.times.ask("measure", case, excluded, limits.seconds, timeout_s=limits.patience_s)
         except WorkerLostError as lost:
             if not lost.contender or lost.contender in excluded:
                 return Record(case, {}, failed=str(lost))
@@ -109,13 +114,13 @@ def _measured(case: Case, workers: Workers, seconds: float) -> Record:
         except RequestFailedError as error:
             return Record(case, {}, failed=str(error))
         else:
-            return with_peaks(record, _peaks(record, workers.memory))
+            return with_peaks(record, _peaks(record, workers.memory, limits.patience_s))
 
 
-def _peaks(record: Record, worker: Worker) -> dict[str, int]:
+def _peaks(record: Record, worker: Worker, patience_s: float) -> dict[str, int]:
     """The peak of each contender that was timed, where it can be measured."""
     timed = [name for name, result in record.results.items() if result.samples]
     try:
-        return worker.ask("peaks", record.case, timed, timeout_s=_LONGEST_S)
+        return worker.ask("peaks", record.case, timed, timeout_s=patience_s)
     except (WorkerLostError, RequestFailedError):
         return {}
