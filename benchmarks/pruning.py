@@ -106,7 +106,7 @@ class StateSize:
 
 
 class DecodeStateSize:
-    """A decode step by pruning ratio, after a short prompt: it reads and writes the state of each sequence."""
+    """A decode step by pruning ratio, after a short prompt: it moves the whole state of each sequence."""
 
     params = (MAMBA2, (OURS,), ("pruned",), ("decode",), PROFILE.decode_batches, (64,), PROFILE.ratios)
     param_names = ("model", "backend", "configuration", "mode", "batch", "seqlen", "ratio")
