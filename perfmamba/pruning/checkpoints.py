@@ -207,5 +207,8 @@ def _write_original(model: "PreTrainedModel", config: dict[str, Any], folder: Pa
         for name, weight in model.state_dict().items()
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    with (folder / "pytorch_model.bin").open("wb") as file:  # given a path, torch hides why it cannot write
-        torch.save(weights, file)
+    try:
+        with (folder / "pytorch_model.bin").open("wb") as file:
+            torch.save(weights, file)
+    except RuntimeError as error:  # torch, closing what it could not write, hides why
+        raise error.__context__ if isinstance(error.__context__, OSError) else error from None
