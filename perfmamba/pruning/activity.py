@@ -9,6 +9,7 @@ Letters: g groups (1 in Mamba-1), n states of a group, h heads; in Mamba-1 each 
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,7 +136,7 @@ def gather_activity(
     Args:
         model: a transformers model with Mamba-1 or Mamba-2 mixers, hybrids included.
         batches: integers (b, l), on any device; every position counts, so there must be no padding.
-        provenance: what to say about model and data; versions are added.
+        provenance: what to say about model and data; versions and a digest of the tokens are added.
         on_batch: called after each batch with the tokens in it.
 
     Raises:
@@ -144,7 +145,7 @@ def gather_activity(
     """
     mixers = component_map(model).mixers
     sums: dict[int, StateSums] = {}
-    tokens = 0
+    tokens, digest = 0, sha256()
 
     def add(layer: int, scan: ScanInputs) -> None:
         if layer not in sums:
@@ -162,6 +163,7 @@ def gather_activity(
         for batch in batches:
             backbone(batch.to(device), use_cache=False)
             tokens += batch.numel()
+            digest.update(batch.to("cpu", torch.int64).numpy().tobytes())
             on_batch(batch.numel())
     if not tokens:
         raise InputError("the calibration data hold no tokens")
@@ -169,7 +171,9 @@ def gather_activity(
     layers = tuple(
         LayerActivity(**sums[mixer.layer].means(), magnitude=magnitudes[mixer.layer]) for mixer in mixers
     )
-    return Activity(layers, tokens, {**(provenance or {}), **_versions()})
+    return Activity(
+        layers, tokens, {**(provenance or {}), "tokens_sha256": digest.hexdigest(), **_versions()}
+    )
 
 
 def _versions() -> dict[str, str]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from perfmamba.errors import InputError
-from perfmamba.models.tokenizing import TextEncoder, encoded_blocks
+from perfmamba.models.tokenizing import BYTES, TextEncoder, encoded_blocks
 
 RANDOM = "random"
 HUB = "hub:"
@@ -24,6 +24,10 @@ HUB = "hub:"
 _RANDOM_WARNING = (
     "random tokens move the states as no text does: good for trying things out and for timing, "
     "not for choosing the states of a trained model"
+)
+_BYTES_WARNING = (
+    "the model has no tokenizer here, so that every byte is a token: right for a model of bytes only; "
+    "otherwise name its tokenizer"
 )
 _HUB_FORM = f"{HUB}OWNER/NAME[:CONFIG[:SPLIT]]"
 
@@ -79,6 +83,8 @@ def open_calibration(
             f"no calibration data {source!r}: give a text file, a .npy file or a folder of them, "
             f"{_HUB_FORM}, or {RANDOM}"
         )
+    if found.encoder == "bytes" and vocabulary > 2 * BYTES:
+        found = replace(found, warning=_BYTES_WARNING)
     return replace(found, sequences=_checked(found, vocabulary, seqlen))
 
 

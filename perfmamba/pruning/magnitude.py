@@ -33,5 +33,6 @@ def _magnitude(mixer: Mixer) -> Tensor:
         weight, groups, behind = module.x_proj.weight, 1, 0
     count = groups * module.ssm_state_size
     rows = weight[len(weight) - behind - 2 * count : len(weight) - behind].detach()  # (2 g n, d)
-    lengths = torch.linalg.vector_norm(rows.cpu().double(), dim=1).view(2, groups, -1)
-    return lengths[0] * lengths[1]
+    lengths: Tensor = torch.linalg.vector_norm(rows.cpu().double(), dim=1)
+    by_use = lengths.view(2, groups, -1)
+    return by_use[0] * by_use[1]

@@ -107,12 +107,12 @@ class StateSums:
 def _chunks(scan: ScanInputs) -> Iterator[Chunk]:
     """A scan, `CHUNK` positions at a time."""
     by_group = (scan.B.shape[2], -1)
-    rates = scan.A.unflatten(0, by_group)
+    rates = torch.unflatten(scan.A, 0, by_group)
     for start in range(0, scan.x.shape[1], CHUNK):
         part = (slice(None), slice(start, start + CHUNK))
         yield Chunk(
-            x=scan.x[part].unflatten(2, by_group).movedim(1, 3),
-            dt=scan.dt[part].unflatten(2, by_group).movedim(1, 3),
+            x=torch.unflatten(scan.x[part], 2, by_group).movedim(1, 3),
+            dt=torch.unflatten(scan.dt[part], 2, by_group).movedim(1, 3),
             A=rates,
             B=scan.B[part].movedim(1, 2),
             C=scan.C[part].movedim(1, 2),

@@ -1,7 +1,7 @@
 """Charts as files: SVG for papers and pages, HTML to point at, both without the network.
 
-In: an Altair chart. Out: files. Altair is optional (the extra `report`); `require_altair` gives it or says how to
-get it.
+In: an Altair chart. Out: files. Altair is optional (the extra `report`): `require_altair` gives it, or says
+how to get it.
 """
 
 from importlib import import_module

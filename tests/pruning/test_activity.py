@@ -111,6 +111,9 @@ def test_progress_is_told_and_provenance_kept(model):
     assert seen == [150, 75]
     assert activity.provenance["data"] == "x"
     assert {"perfmamba", "torch", "transformers"} <= activity.provenance.keys()
+    digest = activity.provenance["tokens_sha256"]
+    assert digest == gather_activity(model, [TOKENS]).provenance["tokens_sha256"]
+    assert digest != gather_activity(model, [TOKENS[:1]]).provenance["tokens_sha256"]
 
 
 def test_the_model_is_left_as_it_was(model):

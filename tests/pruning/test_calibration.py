@@ -55,6 +55,12 @@ def test_text_is_cut_into_sequences_without_the_rest(tmp_path):
     assert [bytes(sequence.tolist()) for sequence in calibration.sequences] == [b"abcd", b"efgh"]
 
 
+def test_bytes_for_a_model_of_words_come_with_a_warning(tmp_path):
+    (tmp_path / "words.txt").write_text("abcdefghij", encoding="utf-8")
+    calibration = opened(tmp_path / "words.txt", vocabulary=1000, encoder=bytes_encoder)
+    assert "every byte is a token: right for a model of bytes only" in calibration.warning
+
+
 def test_an_array_of_one_dimension_is_cut(tmp_path):
     np.save(tmp_path / "tokens.npy", np.arange(11, dtype=np.uint16))
     assert sequences(tmp_path / "tokens.npy") == [[0, 1, 2, 3], [4, 5, 6, 7]]
