@@ -183,6 +183,17 @@ def parse(
         _print(render(replace(table, title=f"{path.name}: {table.title}"), format, color=_color()))
 
 
+# Imported when they are called; until then, their help is what is said here.
+_VERBS = {
+    "activity": "Measure what the states of a model do on data, and draw it.",
+    "prune": "Take states out of a model and write what is left as a checkpoint.",
+    "recall": "Ask models for the values of keys that they were told before.",
+    "perplexity": "Tell how well models predict a text.",
+    "study": "Measure what every way of pruning costs in accuracy.",
+}
+for _verb, _help in _VERBS.items():
+    app.command(f"perfmamba.commands.{_verb}:{_verb}", name=_verb, help=_help)
+
 tables = App(name="table", help="Print a table of the paper from measured results.")
 app.command(tables)
 
