@@ -77,7 +77,8 @@ def study_tables(settings: Settings, results: Sequence[Result]) -> tuple[Table, 
     models = sorted({result.model for result in results})
     title = (
         f"{HEADERS[settings.measure].capitalize()} of pruned models: Mamba-{settings.generation}, "
-        f"{settings.layers} layers, N = {settings.states}, mean of {len(models)}"
+        f"{settings.layers} layers, N = {settings.states}, "
+        f"mean of {len(models)} model{'s' if len(models) > 1 else ''}"
     )
     values = {way: summary.value for way, summary in summaries.items()}
     advantages = {

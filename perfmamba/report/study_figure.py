@@ -77,9 +77,10 @@ def _row(panel: str, line: str, ratio: float, value: Average) -> dict[str, str |
 def _panel(alt: Any, rows: list[dict[str, str | float | None]], title: str, header: str) -> Any:
     lines = [name for name in _COLOURS if any(row["line"] == name for row in rows)]
     colours = alt.Scale(domain=list(_COLOURS), range=list(_COLOURS.values()))
-    base = alt.Chart(alt.InlineData(values=rows), title=title, width=_WIDTH, height=_HEIGHT).encode(
+    legend = alt.Legend(symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=3)
+    base = alt.Chart(alt.InlineData(values=rows), width=_WIDTH, height=_HEIGHT).encode(
         x=alt.X("ratio:Q", title="ratio of states removed"),
-        color=alt.Color("line:N", title="score", scale=colours, sort=lines),
+        color=alt.Color("line:N", title="score", scale=colours, sort=lines, legend=legend),
     )
     band = base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q", title=header), y2="high:Q")
     line = base.mark_line(point=True).encode(
@@ -91,4 +92,4 @@ def _panel(alt: Any, rows: list[dict[str, str | float | None]], title: str, head
             alt.Tooltip("low:Q", format=".4f"),
         ],
     )
-    return alt.layer(band, line)
+    return alt.layer(band, line, title=title)
