@@ -3,9 +3,12 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+
+ROOT = Path(__file__).parents[2]
 
 # Read when a kernel is decorated, so before perfmamba_kernels.triton_backend is first imported.
 if not torch.cuda.is_available():
@@ -30,16 +33,27 @@ def poisoned():
     torch.use_deterministic_algorithms(False)
 
 
-@pytest.fixture
-def uninterpreted():
-    """Run Python code in a process whose kernels are compiled, not interpreted; returns what it printed."""
+@pytest.fixture(scope="session")
+def python():
+    """Run Python code in a process, without TRITON_INTERPRET unless it is given; returns what it printed."""
 
-    def run(code: str) -> str:
+    def run(code: str, **variables: str) -> str:
         environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
         ended = subprocess.run(
-            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            env=environment | variables,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert ended.returncode == 0, ended.stderr
         return ended.stdout
 
     return run
+
+
+@pytest.fixture
+def uninterpreted(python):
+    """Run Python code where kernels are compiled and not interpreted; returns what it printed."""
+    return python

@@ -19,7 +19,8 @@ def step_size(dt: tl.tensor, bias: tl.tensor, USE_SOFTPLUS: tl.constexpr) -> tl.
         power = tl.exp(tl.minimum(dt, 20.0))
         # log(1 + power) loses the digits that 1 + power rounds away; the quotient puts them back.
         rounded = 1.0 + power
-        exact = tl.where(rounded == 1.0, power, tl.log(rounded) * (power / (rounded - 1.0)))
+        kept = tl.where(rounded == 1.0, 1.0, rounded - 1.0)
+        exact = tl.where(rounded == 1.0, power, tl.log(rounded) * (power / kept))
         dt = tl.where(dt > 20.0, dt, exact)
     return dt
 
