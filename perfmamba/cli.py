@@ -262,5 +262,29 @@ def table_2(
         _print(render(table, format, color=_color()))
 
 
+@tables.command(name="decode")
+def table_decode(
+    folder: Path = Path("results", "asv"),
+    /,
+    *,
+    memory: float = 40,
+    machine: str | None = None,
+    format: TableFormat = "text",  # noqa: A002  # the option's name
+) -> None:
+    """What removing states buys in decoding, from the results of asv.
+
+    Args:
+        folder: Where asv keeps its results, or one machine's folder there.
+        memory: For how many gigabytes to tell how many sequences fit.
+        machine: Which machine's results, if there are several.
+        format: text, markdown, latex, csv, html or json.
+    """
+    from perfmamba.report.decode import decode_tables
+    from perfmamba.report.pairs import read_pairs
+
+    for table in decode_tables(read_pairs(folder, machine), memory_gb=memory):
+        _print(render(table, format, color=_color()))
+
+
 def _color() -> bool:
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ

@@ -5,8 +5,10 @@ it. Out: a `PrunedPair` for each model, length, ratio and quantity: the newest o
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,6 +54,8 @@ class PrunedPair:
         confidence: of the interval.
         is_undecided: whether the interval holds no difference that matters.
         commit: hash of the commit that was measured.
+        value: the pruned model's own median, in seconds or bytes; None if asv has none.
+        dense_value: the same of the dense model.
     """
 
     setting: Setting
@@ -63,6 +67,8 @@ class PrunedPair:
     confidence: float
     is_undecided: bool
     commit: str
+    value: float | None = None
+    dense_value: float | None = None
 
 
 def read_pairs(folder: Path, machine: str | None = None) -> tuple[PrunedPair, ...]:
@@ -84,7 +90,7 @@ def read_pairs(folder: Path, machine: str | None = None) -> tuple[PrunedPair, ..
         for note in _notes(notes):
             benchmark = str(note["benchmark"])
             if benchmark.startswith(_SUITE) and benchmark in definitions:
-                pair = _pair(note, definitions[benchmark]["param_names"], str(result["commit_hash"]))
+                pair = _pair(note, definitions[benchmark]["param_names"], result)
                 newest[pair.setting, pair.ratio, pair.measure] = pair
     if not newest:
         raise InputError(
@@ -133,7 +139,11 @@ def _notes(path: Path) -> Iterator[dict[str, Any]]:
             yield note
 
 
-def _pair(note: Mapping[str, Any], names: list[str], commit: str) -> PrunedPair:
+def _pair(note: Mapping[str, Any], names: list[str], result: Mapping[str, Any]) -> PrunedPair:
+    dense = [
+        note["baseline"] if name == "ratio" else text
+        for name, text in zip(names, note["params"], strict=True)
+    ]
     values = {name: text.strip("'") for name, text in zip(names, note["params"], strict=True)}
     setting = Setting(
         model=values["model"],
@@ -152,5 +162,19 @@ def _pair(note: Mapping[str, Any], names: list[str], commit: str) -> PrunedPair:
         high=note["high"],
         confidence=note["confidence"],
         is_undecided=note["verdict"] == "no difference seen",
-        commit=commit,
+        commit=str(result["commit_hash"]),
+        value=_value(result, note["benchmark"], note["params"]),
+        dense_value=_value(result, note["benchmark"], dense),
     )
+
+
+def _value(result: Mapping[str, Any], benchmark: str, params: list[str]) -> float | None:
+    """A cell's median; asv keeps them in the order of the product of all parameters' values."""
+    found = result.get("results", {}).get(benchmark)
+    if not found:
+        return None
+    columns = dict(zip(result["result_columns"], found, strict=False))
+    cells = list(product(*columns["params"]))
+    place = cells.index((*params,)) if (*params,) in cells else None
+    value = columns["result"][place] if place is not None and columns["result"] else None
+    return value if isinstance(value, int | float) and math.isfinite(value) else None

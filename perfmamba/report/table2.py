@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+from perfmamba.errors import InputError
 from perfmamba.report.pairs import Measure, PrunedPair, Setting
 from perfmamba.report.paper import paper_table2
 from perfmamba.report.table import Column, Table, Value
@@ -33,19 +34,27 @@ _COLUMNS = (
 
 
 def table2(pairs: Sequence[PrunedPair], *, against_paper: bool = False) -> tuple[Table, ...]:
-    """A table for each model, mode, backend, configuration and batch, the removed states before the zeroed.
+    """A table for each configuration, model, backend and batch, the removed states before the others.
 
     Args:
         pairs: of one machine.
         against_paper: add the paper's values, which are of mamba2-130m, a prefill, batch 8 on an A100.
+
+    Raises:
+        InputError: if none is of a prefill.
     """
 
-    def of_one_table(pair: PrunedPair) -> tuple[str, str, str, str, int]:
+    def of_one_table(pair: PrunedPair) -> tuple[bool, str, str, str, int]:
         setting = pair.setting
-        is_masked = f"{setting.configuration != 'pruned'}{setting.configuration}"
-        return is_masked, setting.model, setting.mode, setting.backend, setting.batch
+        is_other = setting.configuration != "pruned"
+        return is_other, setting.configuration, setting.model, setting.backend, setting.batch
 
-    ordered = sorted(pairs, key=of_one_table)
+    prefills = [pair for pair in pairs if pair.setting.mode == "prefill"]
+    if not prefills:
+        raise InputError(
+            "these results have no prefill of a pruned model; `perfmamba table decode` shows steps"
+        )
+    ordered = sorted(prefills, key=of_one_table)
     return tuple(_table(list(group), against_paper) for _, group in groupby(ordered, key=of_one_table))
 
 
@@ -91,11 +100,11 @@ def _word(pair: PrunedPair) -> str:
 
 
 def _title(setting: Setting) -> str:
-    what = {"pruned": "removing", "masked": "zeroing"}.get(setting.configuration, setting.configuration)
-    return (
-        f"Table 2: what {what} states saves in a {setting.mode} of {setting.model}, batch {setting.batch}, "
-        f"backend {setting.backend}"
+    what = {"pruned": "removing states", "masked": "zeroing states"}.get(
+        setting.configuration, f"removing states (bridge {setting.configuration})"
     )
+    where = f"{setting.model}, batch {setting.batch}, {setting.backend}"
+    return f"Table 2: what {what} saves in a prefill of {where}"
 
 
 def _notes(pairs: Sequence[PrunedPair], against_paper: bool) -> Iterator[str]:
@@ -108,7 +117,7 @@ def _notes(pairs: Sequence[PrunedPair], against_paper: bool) -> Iterator[str]:
         yield "A model cut to some layers: its embedding and lm_head weigh more than in the whole one."
     if against_paper:
         whole = _CUT.sub("", setting.model)
-        if (setting.model, setting.mode, setting.batch) != (_PAPER_MODEL, "prefill", _PAPER_BATCH):
+        if (setting.model, setting.batch) != (_PAPER_MODEL, _PAPER_BATCH):
             yield (
                 f"The paper's values are of a prefill of {_PAPER_MODEL}, all layers, batch {_PAPER_BATCH}, "
                 f"on an A100{'' if whole == _PAPER_MODEL else ': another model'}; compare with care."

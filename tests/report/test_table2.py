@@ -6,12 +6,26 @@ import pytest
 
 from perfmamba.cli import main
 from perfmamba.errors import InputError
+from perfmamba.report.decode import decode_tables
 from perfmamba.report.pairs import Setting, read_pairs
 from perfmamba.report.paper import paper_table2
 from perfmamba.report.table2 import table2
 
 NAMES = ["model", "backend", "configuration", "batch", "seqlen", "ratio"]
+DECODE_NAMES = ["model", "backend", "configuration", "mode", "batch", "seqlen", "ratio"]
 TIME, MEMORY = "pruning.StateSize.paired_prefill", "pruning.StateSize.paired_memory"
+STEP = "pruning.DecodeStateSize.paired_step"
+STEPS = [
+    ["'mamba2-130m-2layers'"],
+    ["'torch'"],
+    ["'pruned'"],
+    ["'decode'"],
+    ["1", "8"],
+    ["64"],
+    ["0.0", "0.5"],
+]
+"""Of batch 1 dense and pruned, then of batch 8: the order of `STEP_SECONDS`."""
+STEP_SECONDS = [0.01, 0.008, 0.04, None]
 SETTING = Setting("mamba2-130m", "hf", "pruned", "prefill", 8, 512)
 
 
@@ -41,8 +55,15 @@ def results(tmp_path):
         folder = tmp_path / machine
         folder.mkdir(exist_ok=True)
         definitions = {name: {"param_names": NAMES} for name in (TIME, MEMORY)}
+        definitions[STEP] = {"param_names": DECODE_NAMES}
         (folder / "benchmarks.definitions").write_text(json.dumps(definitions))
-        (folder / f"{commit[:8]}-env.json").write_text(json.dumps({"date": date, "commit_hash": commit}))
+        result = {
+            "date": date,
+            "commit_hash": commit,
+            "result_columns": ["result", "params", "version"],
+            "results": {STEP: [STEP_SECONDS, STEPS, "1"]},
+        }
+        (folder / f"{commit[:8]}-env.json").write_text(json.dumps(result))
         lines = [{"kind": "versions"}, {"kind": "cell", "benchmark": TIME, "params": []}, *pairs]
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (folder / f"{commit[:8]}-env.notes.jsonl").write_text(text + '{"kind": "pai')
@@ -136,6 +157,46 @@ def test_what_cannot_be_read_is_one_error(results, tmp_path):
     (folder / "box" / "aaaaaaaa-env.json").write_text('{"date": ')
     with pytest.raises(InputError, match=r"aaaaaaaa-env\.json cannot be read"):
         read_pairs(folder)
+
+
+def step(batch, relative=0.8):
+    params = [*(values[0] for values in STEPS[:4]), str(batch), "64", "0.5"]
+    return pair(relative=relative) | {"benchmark": STEP, "params": params}
+
+
+def test_a_decode_step_has_rates_and_room(results):
+    (table,) = decode_tables(read_pairs(results(step(1), step(8), pair())), memory_gb=1)
+    dense, half, *many = table.records()
+    assert (dense["tokens_per_s"], half["tokens_per_s"]) == (100, 125)
+    assert (half["speedup"], half["speedup_low"]) == (pytest.approx(1.25), pytest.approx(1 / 0.9))
+    assert [row["tokens_per_s"] for row in many] == [200, None]
+    # two layers: 1536 channels of 128 or 64 states and 1792 or 1664 windows of four inputs, in float32
+    assert dense["state_bytes"] == 2 * 4 * (1536 * 128 + 1792 * 4)
+    assert half["state_bytes"] == 2 * 4 * (1536 * 64 + 1664 * 4)
+    assert dense["sequences"] == (10**9 - weight_bytes(128)) // dense["state_bytes"]
+    assert half["sequences"] == (10**9 - weight_bytes(64)) // half["state_bytes"]
+    assert table.sections == {0, 2}
+
+
+def weight_bytes(states):
+    """By hand: embedding, two layers with in_proj, convolution, norms and out_proj, the last norm."""
+    channels = 1536 + 2 * states
+    layer = 768 * (1536 + channels + 24) + 5 * channels + 3 * 24 + 1536 + 1536 * 768 + 768
+    return 4 * (50288 * 768 + 2 * layer + 768)
+
+
+def test_each_table_says_where_the_other_is(results):
+    with pytest.raises(InputError, match="no decode step of a pruned model; measure some with"):
+        decode_tables(read_pairs(results(pair())), memory_gb=40)
+    with pytest.raises(InputError, match="`perfmamba table decode` shows steps"):
+        table2(read_pairs(results(step(1))))
+    with pytest.raises(InputError, match="--memory 0: give a number of gigabytes above 0"):
+        decode_tables(read_pairs(results(step(1))), memory_gb=0)
+
+
+def test_the_decode_command_prints_it(results, capsys):
+    main(["table", "decode", str(results(step(1))), "--format", "csv"])
+    assert capsys.readouterr().out.splitlines()[2].startswith("1,0.5,125.0,1.25,")
 
 
 def test_the_command_prints_it(results, capsys):

@@ -1,0 +1,128 @@
+"""The decode table: what a smaller state buys where every token moves all of it.
+
+In: pairs of pruned and dense models, measured in turns. Out: a `Table` for each model and backend: tokens per
+second, and how many sequences fit into a memory by the size of their states.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
+from typing import Any
+
+from perfmamba.errors import InputError
+from perfmamba.report.pairs import PrunedPair
+from perfmamba.report.table import Column, Table, Value
+
+_CUT = re.compile(r"(?P<name>.+)-(?P<layers>\d+)layers")
+_GIGA = 10**9
+_COLUMNS = (
+    Column("batch", "Batch", "d"),
+    Column("ratio", "r", "g"),
+    Column("tokens_per_s", "tokens/s", ",.0f"),
+    Column("speedup", "speed-up", ".2f"),
+    Column("speedup_low", "low", ".2f"),
+    Column("speedup_high", "high", ".2f"),
+    Column("state_bytes", "state MB\na sequence", ",.2f", 1e6),
+    Column("sequences", "sequences\nthat fit", ",d"),
+)
+
+
+@dataclass(frozen=True)
+class _Size:
+    """Bytes of a model's weights, and of what it caches for a sequence; both float32."""
+
+    weights: int
+    state: int
+
+
+def decode_tables(pairs: Sequence[PrunedPair], *, memory_gb: float) -> tuple[Table, ...]:
+    """A table for each model, backend and configuration.
+
+    Args:
+        pairs: of one machine.
+        memory_gb: how much memory there is for weights and states, in 10^9 bytes.
+
+    Raises:
+        InputError: if no pair is of a decode step, or the memory is none.
+    """
+    if not memory_gb > 0:
+        raise InputError(f"--memory {memory_gb:g}: give a number of gigabytes above 0")
+    steps = [pair for pair in pairs if pair.setting.mode == "decode" and pair.measure == "time"]
+    if not steps:
+        raise InputError(
+            "these results have no decode step of a pruned model; measure some with "
+            "`python -m benchmarks.meter.run HEAD --bench DecodeStateSize`"
+        )
+
+    def of_one_table(pair: PrunedPair) -> tuple[str, str, str, int]:
+        setting = pair.setting
+        return setting.configuration, setting.model, setting.backend, setting.seqlen
+
+    ordered = sorted(steps, key=of_one_table)
+    return tuple(_table(list(group), memory_gb) for _, group in groupby(ordered, key=of_one_table))
+
+
+def _table(pairs: Sequence[PrunedPair], memory_gb: float) -> Table:
+    setting = pairs[0].setting
+    rows: list[tuple[Value, ...]] = []
+    sections = set()
+    for batch in sorted({pair.setting.batch for pair in pairs}):
+        of_batch = sorted(
+            (pair for pair in pairs if pair.setting.batch == batch), key=lambda pair: pair.ratio
+        )
+        sections.add(len(rows))
+        dense = of_batch[0].dense_value
+        rows.append((batch, 0.0, _rate(batch, dense), 1.0, None, None, *_room(setting.model, 0.0, memory_gb)))
+        for pair in of_batch:
+            speedups = (1 / pair.relative, 1 / pair.high, 1 / pair.low)
+            room = _room(setting.model, pair.ratio, memory_gb)
+            rows.append((batch, pair.ratio, _rate(batch, pair.value), *speedups, *room))
+    what = f"{setting.model}, states {setting.configuration}, {setting.backend}"
+    title = f"Decode step after {setting.seqlen} tokens: {what}"
+    confidence = ", ".join(f"{value:.0%}" for value in sorted({pair.confidence for pair in pairs}))
+    commits = sorted({pair.commit[:12] for pair in pairs})
+    notes = (
+        "r: share of the states that is gone; each model was measured in turns with the dense one (r = 0).",
+        f"low, high: the interval of the speed-up, {confidence} confidence.",
+        "tokens/s: the batch over the median of a step.",
+        "state: scan states and convolution windows in float32, from shapes.",
+        f"sequences that fit: into {memory_gb:g} GB beside the weights, by their states alone.",
+        f"Measured at commit {', '.join(commits)}.",
+    )
+    return Table(title, _COLUMNS, tuple(rows), frozenset(sections), notes)
+
+
+def _rate(batch: int, seconds: float | None) -> float | None:
+    return None if not seconds else batch / seconds
+
+
+def _room(model: str, ratio: float, memory_gb: float) -> tuple[int | None, int | None]:
+    """Bytes of a sequence's state, and how many sequences fit; None for a model that is not published."""
+    size = _size(model, ratio)
+    if size is None:
+        return None, None
+    return size.state, max(0, int(memory_gb * _GIGA) - size.weights) // size.state
+
+
+@cache
+def _size(label: str, ratio: float) -> _Size | None:
+    """The size of a suite's model, pruned by a ratio; built without memory for its weights."""
+    import torch
+    import transformers
+
+    from perfmamba.models import PUBLISHED_SHAPES, published_config
+    from perfmamba.pruning.cost import expected_cost
+    from perfmamba.pruning.selection import kept_count
+
+    cut = _CUT.fullmatch(label)
+    name, layers = (cut["name"], int(cut["layers"])) if cut else (label, None)
+    if name not in PUBLISHED_SHAPES:
+        return None
+    states = kept_count(published_config(name).state_size, ratio)
+    auto_model: Any = transformers.AutoModelForCausalLM
+    with torch.device("meta"):
+        model = auto_model.from_config(published_config(name, layers=layers, state_size=states))
+    cost = expected_cost(model, element_bytes=4)
+    return None if cost.state_bytes is None else _Size(4 * cost.parameters, cost.state_bytes)
