@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.kernel_table.contenders import missing_packages
 from benchmarks.meter.clocks import device
+from benchmarks.meter.conditions import CONDITIONS
 from benchmarks.meter.versions import versions
 
 _CPU_FILE = Path("/proc/cpuinfo")
@@ -19,7 +20,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 def machine(threads: int, commit: str | None) -> dict[str, Any]:
-    """What a result must name.
+    """What a result must name, the conditions of the measuring processes included.
 
     Args:
         threads: that torch uses on the processor.
@@ -30,6 +31,7 @@ def machine(threads: int, commit: str | None) -> dict[str, Any]:
         "cpu": _cpu_model(),
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": threads,
+        **{name.lower(): os.environ.get(name) for name in CONDITIONS},
         **versions(),
         "not_installed": missing_packages(),
         "commit": commit or _commit(),

@@ -5,7 +5,6 @@ contender of each case. Ratios say how many times less than the baseline a conte
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 
 from rich.console import Group, RenderableType
 from rich.table import Table as Grid
@@ -34,12 +33,13 @@ _NUMBERS = {"error": 6, "ms": 7, "faster": 22, "MB": 7, "smaller": 7, "floor, ms
 
 def rendered(table: Table) -> RenderableType:
     """The machine's rates, the grids, and what failed or was left out."""
-    device = table.machine["device"]
+    resolved_bytes = _RESOLVED_BYTES[table.machine["device"]]
     rates = [_rates(table.rates), Text(_LEGEND)] if table.rates else []
-    grids = [
-        _grid(title, list(records), _RESOLVED_BYTES[device])
-        for title, records in groupby(table.records, key=lambda record: _title(record.case))
-    ]
+    titles = dict.fromkeys(_title(record.case) for record in table.records)
+    grids = (
+        _grid(title, [record for record in table.records if _title(record.case) == title], resolved_bytes)
+        for title in titles
+    )
     return Group(*rates, *grids, *map(Text, _shortcomings(table)))
 
 

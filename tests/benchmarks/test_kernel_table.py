@@ -32,6 +32,7 @@ from benchmarks.kernel_table.records import Record, Result, Table
 from benchmarks.kernel_table.report import WIDTH, rendered
 from benchmarks.kernel_table.run import Limits, Workers, run
 from benchmarks.kernel_table.worker import RequestFailedError, Worker, WorkerLostError
+from benchmarks.meter.conditions import CONDITIONS, STEADY_HEAP
 from benchmarks.meter.statistics import Ratio
 from perfmamba.models import published_config
 
@@ -423,6 +424,15 @@ def test_json_has_samples_and_derived_numbers():
 # --- the command
 
 
+@pytest.fixture
+def _own_conditions(monkeypatch):
+    """What the command puts into the environment is gone afterwards."""
+    for name in CONDITIONS:
+        monkeypatch.setenv(name, "to be restored")
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.usefixtures("_own_conditions")
 def test_the_command_measures_prints_and_saves(tmp_path, capsys):
     out = tmp_path / "new" / "table.json"
     chosen = ["--quick", "--case", "causal_conv1d_update mamba-130m", "--threads", "1", "--seconds", "0.01"]
@@ -435,6 +445,7 @@ def test_the_command_measures_prints_and_saves(tmp_path, capsys):
     assert record["floor_s"] > 0
     assert document["machine"]["commit"] == "c0ffee"
     assert document["machine"]["threads"] == 1
+    assert document["machine"]["glibc_tunables"] == STEADY_HEAP["GLIBC_TUNABLES"]
     printed = capsys.readouterr().out
     assert "causal_conv1d_update, mamba-130m, float32" in printed
     assert "baseline" in printed
@@ -459,6 +470,7 @@ def test_bad_input_is_one_clear_error(arguments, message, capsys):
     assert message in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.usefixtures("_own_conditions")
 def test_a_file_that_cannot_be_written_is_known_before_anything_is_measured(tmp_path, capsys):
     (tmp_path / "file").touch()
     assert command.main(["--quick", "--out", str(tmp_path / "file" / "table.json")]) == 2
