@@ -52,28 +52,28 @@ def ssd(
     groups, states = B.shape[2:]
     x, B, C = _rows_together(x), _padded(_rows_together(B)), _padded(_rows_together(C))
     z = None if z is None else _rows_together(z)
-    A, D, dt_bias, initial_states = (
-        None if tensor is None else tensor.contiguous() for tensor in (A, D, dt_bias, initial_states)
+    A = A.contiguous()
+    D, dt_bias, initial_states = (
+        None if tensor is None else tensor.contiguous() for tensor in (D, dt_bias, initial_states)
     )
     batch, length, heads, head_dim = x.shape
     sequences = batch if cu_seqlens is None else len(cu_seqlens) - 1
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    final = torch.empty((sequences, heads, head_dim, states), device=x.device)
+    final = torch.empty((sequences, heads, head_dim, states), dtype=torch.float32, device=x.device)
 
     chosen = configuration(head_dim, states, x.itemsize, hopper=device(x.device).hopper)
     blocks = chosen.blocks
     programs = triton.cdiv(head_dim, blocks.BLOCK_P) * heads * sequences
-    positions = batch * length
     # Packed sequences may have any lengths: the mean decides, and the grid is as if one had all positions.
-    chunks = triton.cdiv(positions, max(sequences, 1) * blocks.Q)
-    segment = chunks_a_segment(programs, chunks, 2 * device(x.device).multiprocessors) * blocks.Q
+    chunks = triton.cdiv(batch * length, max(sequences, 1) * blocks.Q)
+    segment = chunks_a_segment(programs, chunks, chosen.programs_at_once(device(x.device))) * blocks.Q
     segments = triton.cdiv(length, segment) if segment < chunks * blocks.Q else 1
     if segments == 1:
         segment = max(length, 1)
 
     left_states = left_decays = None
     if segments > 1:
-        slots = positions // segment + sequences
+        slots = batch * length // segment + sequences
         left_states = final.new_empty((slots, heads, head_dim, states))
         left_decays = final.new_empty((slots, heads))
     arguments = (
@@ -98,7 +98,8 @@ def ssd(
     }
     if segments > 1:
         grid = (programs, segments - 1)
-        Launch(segment_states_kernel, grid, arguments, constants, chosen.num_warps, chosen.num_stages).run()
+        stages = chosen.num_stages_of_states
+        Launch(segment_states_kernel, grid, arguments, constants, chosen.num_warps, stages).run()
     z_b, z_l, z_h, _ = strides(z, 4)
     arguments += (C, D, z, initial_states, y, final, C.stride(0), C.stride(2), z_b, z_h)
     constants |= {
@@ -110,6 +111,14 @@ def ssd(
     }
     Launch(scan_kernel, (programs, segments), arguments, constants, chosen.num_warps, chosen.num_stages).run()
     return y, final
+
+
+@dataclass(frozen=True)
+class Device:
+    """What the launches depend on."""
+
+    multiprocessors: int
+    hopper: bool
 
 
 @dataclass(frozen=True)
@@ -128,6 +137,11 @@ class Configuration:
     blocks: Blocks
     num_warps: int
     num_stages: int
+    num_stages_of_states: int  # of the kernel that finds what segments leave
+
+    def programs_at_once(self, device: Device) -> int:
+        """What the device runs at a time: 8 warps with 255 registers a thread fill a multiprocessor."""
+        return device.multiprocessors * 8 // self.num_warps
 
 
 def configuration(head_dim: int, states: int, itemsize: int, *, hopper: bool) -> Configuration:
@@ -138,14 +152,17 @@ def configuration(head_dim: int, states: int, itemsize: int, *, hopper: bool) ->
     multiprocessor, so a third stage of loads is taken where it leaves each half of the shared memory.
     """
     channels = max(16, triton.next_power_of_2(head_dim))
-    if itemsize == 4:  # products of float32 take three instructions and twice the registers
-        return Configuration(Blocks(16, min(channels, 32), 32), num_warps=8, num_stages=2)
+    if itemsize == 4:  # three instructions and twice the registers a product
+        blocks = Blocks(16, min(channels, 32), 32)
+        return Configuration(blocks, num_warps=8, num_stages=2, num_stages_of_states=1)
     if hopper:
-        blocks = Blocks(64, min(channels, 64), 64)
-        return Configuration(blocks, 4 if states <= 128 else 8, 3 if states <= 96 else 2)
+        blocks, stages = Blocks(64, min(channels, 64), 64), 3 if states <= 96 else 2
+        return Configuration(blocks, 4 if states <= 128 else 8, stages, stages)
     if states <= 128:
-        return Configuration(Blocks(64, min(channels, 64), 16), num_warps=4, num_stages=3)
-    return Configuration(Blocks(32, min(channels, 32), 16), num_warps=4, num_stages=2)
+        blocks = Blocks(64, min(channels, 64), 16)
+        return Configuration(blocks, num_warps=4, num_stages=3, num_stages_of_states=3)
+    blocks = Blocks(32, min(channels, 32), 16)
+    return Configuration(blocks, num_warps=8, num_stages=2, num_stages_of_states=2)
 
 
 @lru_cache
@@ -159,24 +176,16 @@ def chunks_a_segment(programs: int, chunks: int, at_once: int) -> int:
     """
     counts = range(1, min(chunks, MOST_SEGMENTS) + 1)
     best = min(counts, key=lambda count: _cost(programs, chunks, at_once, count), default=1)
-    return max(1, triton.cdiv(chunks, best))
+    return max(1, -(-chunks // best))
 
 
 def _cost(programs: int, chunks: int, at_once: int, segments: int) -> float:
-    """The time in that of a chunk's scan: a third of it for its share of a segment's state, a quarter to fold one.
+    """The time, in that of a chunk's scan.
 
-    A second launch takes as long as two chunks.
+    A chunk takes a third of that for a segment's own state, folding a segment a quarter, a second launch two.
     """
-    rounds, length = triton.cdiv(programs * segments, at_once), triton.cdiv(chunks, segments)
+    rounds, length = -(-programs * segments // at_once), -(-chunks // segments)
     return rounds * length if segments == 1 else rounds * (length * 4 / 3 + segments / 4) + 2
-
-
-@dataclass(frozen=True)
-class Device:
-    """What the launches depend on."""
-
-    multiprocessors: int
-    hopper: bool
 
 
 @cache

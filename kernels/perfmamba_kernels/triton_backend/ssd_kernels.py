@@ -89,19 +89,20 @@ def scan_kernel(
     last = tl.minimum(first + segment, length)
     operand = tl.float32 if WIDEN else x.dtype.element_ty
 
-    state = ()
-    for i in tl.static_range(part_count(N, WIDEST)):
-        if initial is not None:
-            at = initial + (sequence * H + head).to(tl.int64) * (P * N)
-            part = load_part(at, channels, i, P, N, WIDEST)
-        else:
-            part = tl.zeros((BLOCK_P, part_width(N, WIDEST, i)), tl.float32)
-        if left_states is not None:
-            for before in range(number):
-                left = (origin // segment + sequence + before) * H + head
-                added = load_part(left_states + left * (P * N), channels, i, P, N, WIDEST)
-                part = part * tl.exp2(tl.load(left_decays + left)) + added
-        state += (part,)
+    of_sequence = (sequence * H + head).to(tl.int64) * (P * N)
+    state = _first_state(
+        initial,
+        of_sequence,
+        left_states,
+        left_decays,
+        (origin // segment + sequence) * H + head,
+        number,
+        channels,
+        H,
+        P,
+        N,
+        WIDEST,
+    )
 
     x += batch * x_b + (begin + first) * x_l + head * x_h
     dt += batch * dt_b + (begin + first) * dt_l + head * dt_h
@@ -110,26 +111,21 @@ def scan_kernel(
     y += ((origin + first) * H + head) * P
     if z is not None:
         z += batch * z_b + (begin + first) * z_l + head * z_h
-    rate = tl.load(A + head).to(tl.float32) * LOG2_E
-    bias = _scalar(dt_bias, head)
-    skip = _scalar(D, head)
+    rate, bias, skip = _scalar(A, head) * LOG2_E, _scalar(dt_bias, head), _scalar(D, head)
 
     rows = tl.arange(0, Q)
-    causal = rows[:, None] >= rows[None, :]
     ahead = _column(dt, rows, dt_l, last - first)
     for start in range(first, last, Q):
         end = last - start
-        raw = ahead
-        dt += Q * dt_l
+        raw, dt = ahead, dt + Q * dt_l
         ahead = _column(dt, rows, dt_l, end - Q)
-        total, step = _decays(raw, bias, rate, rows < end, dt_low, dt_high, USE_SOFTPLUS)
-        whole = tl.sum(tl.where(rows == Q - 1, total, 0.0))
+        total, step, whole = _decays(raw, bias, rate, rows, end, dt_low, dt_high, Q, USE_SOFTPLUS)
 
         inputs = _tile(x, rows, channels, x_l, end, P if P % BLOCK_P else 0, X_BYTES).to(operand)  # (q, p)
         writes = _writes(inputs, step, whole - total).to(operand)  # (p, q)
         scores = tl.zeros((Q, Q), tl.float32)
         out = tl.zeros((Q, BLOCK_P), tl.float32)
-        after = ()
+        after: tl.tuple = ()
         for i in tl.static_range(part_count(N, WIDEST)):
             b = _states(B, rows, B_l, end, i, N, WIDEST, B_N, B_BYTES).to(operand)  # (q, n)
             c = _states(C, rows, C_l, end, i, N, WIDEST, C_N, C_BYTES).to(operand)
@@ -138,26 +134,22 @@ def scan_kernel(
             scores = tl.dot(c, tl.trans(b), scores, input_precision=PRECISION)
         state = after
         out *= tl.exp2(total)[:, None]
-        between = tl.where(causal, total[:, None] - total[None, :], float("-inf"))
-        weights = scores * tl.exp2(between) * step[None, :]
-        out = tl.dot(weights.to(operand), inputs, out, input_precision=PRECISION)
+        weights = _weights(scores, total, step, rows).to(operand)
+        out = tl.dot(weights, inputs, out, input_precision=PRECISION)
         if D is not None:
             out += skip * inputs.to(tl.float32)
         if z is not None:
             gate = _tile(z, rows, channels, z_l, end, P if P % BLOCK_P else 0, Z_BYTES)
             out *= silu(gate.to(tl.float32))
+            z += Q * z_l
         pointers = y + rows[:, None] * (H * P) + channels[None, :]
         tl.store(pointers, out.to(y.dtype.element_ty), mask=(rows < end)[:, None] & (channels < P)[None, :])
 
-        x += Q * x_l
-        B += Q * B_l
-        C += Q * C_l
-        y += Q * H * P
-        if z is not None:
-            z += Q * z_l
+        x, y = x + Q * x_l, y + Q * H * P
+        B, C = B + Q * B_l, C + Q * C_l
 
     if last == length:
-        store_state(final + (sequence * H + head).to(tl.int64) * (P * N), state, channels, P, N, WIDEST)
+        store_state(final + of_sequence, state, channels, P, N, WIDEST)
 
 
 @triton.jit(do_not_specialize=["length", "segment", "x_b", "dt_b", "B_b"])
@@ -210,8 +202,7 @@ def segment_states_kernel(
     x += batch * x_b + (begin + first) * x_l + head * x_h
     dt += batch * dt_b + (begin + first) * dt_l + head * dt_h
     B += batch * B_b + (begin + first) * B_l + head // (H // G) * B_g
-    rate = tl.load(A + head).to(tl.float32) * LOG2_E
-    bias = _scalar(dt_bias, head)
+    rate, bias = _scalar(A, head) * LOG2_E, _scalar(dt_bias, head)
 
     rows = tl.arange(0, Q)
     state = zero_state(BLOCK_P, N, WIDEST)
@@ -219,21 +210,18 @@ def segment_states_kernel(
     ahead = _column(dt, rows, dt_l, last - first)
     for start in range(first, last, Q):
         end = last - start
-        raw = ahead
-        dt += Q * dt_l
+        raw, dt = ahead, dt + Q * dt_l
         ahead = _column(dt, rows, dt_l, end - Q)
-        total, step = _decays(raw, bias, rate, rows < end, dt_low, dt_high, USE_SOFTPLUS)
-        whole = tl.sum(tl.where(rows == Q - 1, total, 0.0))
+        total, step, whole = _decays(raw, bias, rate, rows, end, dt_low, dt_high, Q, USE_SOFTPLUS)
         decay += whole
         inputs = _tile(x, rows, channels, x_l, end, P if P % BLOCK_P else 0, X_BYTES).to(operand)
         writes = _writes(inputs, step, whole - total).to(operand)
-        after = ()
+        after: tl.tuple = ()
         for i in tl.static_range(part_count(N, WIDEST)):
             b = _states(B, rows, B_l, end, i, N, WIDEST, B_N, B_BYTES).to(operand)
             after += (tl.dot(writes, b, state[i] * tl.exp2(whole), input_precision=PRECISION),)
         state = after
-        x += Q * x_l
-        B += Q * B_l
+        x, B = x + Q * x_l, B + Q * B_l
 
     left = (origin // segment + sequence + number) * H + head
     store_state(left_states + left * (P * N), state, channels, P, N, WIDEST)
@@ -262,6 +250,38 @@ def _span(offsets: tl.tensor | None, sequence: tl.tensor, length: tl.tensor) -> 
 
 
 @triton.jit
+def _first_state(
+    initial: tl.tensor | None,
+    of_sequence: tl.tensor,
+    left_states: tl.tensor | None,
+    left_decays: tl.tensor | None,
+    left: tl.tensor,
+    number: tl.tensor,
+    channels: tl.tensor,
+    H: tl.constexpr,
+    P: tl.constexpr,
+    N: tl.constexpr,
+    WIDEST: tl.constexpr,
+) -> tl.tuple:
+    """The state before a segment: the sequence's initial one, and what the segments before leave in it.
+
+    `left` is where the first of these left its state and decay; the next ones are H further on each.
+    """
+    state: tl.tuple = ()
+    for i in tl.static_range(part_count(N, WIDEST)):
+        part = tl.zeros((channels.shape[0], part_width(N, WIDEST, i)), tl.float32)
+        if initial is not None:
+            part = load_part(initial + of_sequence, channels, i, P, N, WIDEST)
+        if left_states is not None:
+            for before in range(number):
+                place = left + before * H
+                added = load_part(left_states + place * (P * N), channels, i, P, N, WIDEST)
+                part = part * tl.exp2(tl.load(left_decays + place)) + added
+        state += (part,)
+    return state
+
+
+@triton.jit
 def _scalar(vector: tl.tensor | None, index: tl.tensor) -> tl.tensor:
     """An element of a vector; zero of none."""
     value = 0.0
@@ -281,25 +301,38 @@ def _decays(
     raw: tl.tensor,
     bias: tl.tensor,
     rate: tl.tensor,
-    inside: tl.tensor,
+    rows: tl.tensor,
+    end: tl.tensor,
     low: tl.tensor,
     high: tl.tensor,
+    Q: tl.constexpr,
     USE_SOFTPLUS: tl.constexpr,
 ) -> tl.tuple:
-    """The logarithm of the decay from a chunk's start to each position, and the step sizes; (q,) both.
+    """The logarithm of the decay from a chunk's start to each position, the step sizes, and its whole decay.
 
-    Outside a sequence the step is zero, which neither decays a state nor adds to it.
+    From `end` on the step is zero, which neither decays a state nor adds to it.
     """
     step = tl.minimum(tl.maximum(step_size(raw, bias, USE_SOFTPLUS), low), high)
-    step = tl.where(inside, step, 0.0)
+    step = tl.where(rows < end, step, 0.0)
     # The scan passes the steps through: what follows a scan is converted to the layout of its use, while
     # what precedes one would be computed again there, by every thread for all that it needs.
-    return tl.associative_scan((step * rate, step), 0, _sum_and_last)
+    total, step = tl.associative_scan((step * rate, step), 0, _sum_and_last)
+    return total, step, tl.sum(tl.where(rows == Q - 1, total, 0.0))
 
 
 @triton.jit
-def _sum_and_last(total: tl.tensor, step: tl.tensor, next_total: tl.tensor, next_step: tl.tensor) -> tl.tuple:
+def _sum_and_last(
+    total: tl.tensor, _step: tl.tensor, next_total: tl.tensor, next_step: tl.tensor
+) -> tl.tuple:
     return total + next_total, next_step
+
+
+@triton.jit
+def _weights(scores: tl.tensor, total: tl.tensor, step: tl.tensor, rows: tl.tensor) -> tl.tensor:
+    """How much of each input of a chunk is in each of its outputs; (q, q)."""
+    causal = rows[:, None] >= rows[None, :]
+    between = tl.where(causal, total[:, None] - total[None, :], float("-inf"))
+    return scores * tl.exp2(between) * step[None, :]
 
 
 @triton.jit

@@ -13,7 +13,7 @@ import triton.language as tl
 @triton.constexpr_function
 def _widths(states: int, widest: int) -> list[int]:
     """The columns of each block, the widest first."""
-    left, widths = -(-states // 16) * 16, []
+    left, widths = -(-states // 16) * 16, list[int]()
     while left:
         widths.append(min(1 << (left.bit_length() - 1), widest))
         left -= widths[-1]
@@ -29,7 +29,7 @@ def part_count(states: int, widest: int) -> int:
 @triton.constexpr_function
 def part_width(states: int, widest: int, part: int) -> int:
     """The columns of a block."""
-    return _widths(states, widest)[part]
+    return int(_widths(states, widest)[part])
 
 
 @triton.constexpr_function
@@ -41,7 +41,7 @@ def part_start(states: int, widest: int, part: int) -> int:
 @triton.jit
 def zero_state(P: tl.constexpr, N: tl.constexpr, WIDEST: tl.constexpr) -> tl.tuple:
     """A state of zeros in float32."""
-    state = ()
+    state: tl.tuple = ()
     for i in tl.static_range(part_count(N, WIDEST)):
         state += (tl.zeros((P, part_width(N, WIDEST, i)), tl.float32),)
     return state
