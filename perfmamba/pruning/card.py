@@ -151,9 +151,14 @@ def _loading(card: Card) -> str:
         return """from mamba_ssm.models.mixer_seq_simple import MambaLMHeadModel
 
 model = MambaLMHeadModel.from_pretrained("THIS FOLDER", device="cuda")"""
-    bridged = card.model_type == "perfmamba_mamba2"
-    registration = "import perfmamba.pruning.modeling  # registers the model's class\n" if bridged else ""
-    return f"""{registration}from transformers import AutoModelForCausalLM
+    if card.model_type == "perfmamba_mamba2":
+        return """import perfmamba.pruning.modeling  # registers the model's class
+from transformers import AutoModelForCausalLM
+
+model = AutoModelForCausalLM.from_pretrained("THIS FOLDER")
+# without perfmamba, by the code in this folder:
+model = AutoModelForCausalLM.from_pretrained("THIS FOLDER", trust_remote_code=True)"""
+    return """from transformers import AutoModelForCausalLM
 
 model = AutoModelForCausalLM.from_pretrained("THIS FOLDER")"""
 

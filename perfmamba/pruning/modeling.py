@@ -5,7 +5,7 @@ out of a convolution and an activation, so that the matrix cannot be part of the
 has to apply it. Everything else is transformers' own model.
 
 Importing this module registers the classes: `AutoModelForCausalLM.from_pretrained` then loads such a
-checkpoint.
+checkpoint. It needs nothing else of perfmamba, because a checkpoint carries a copy of it.
 """
 # mypy: disallow-untyped-calls=False
 # transformers' classes, which these derive from, leave many methods untyped
@@ -246,3 +246,8 @@ class BridgedMamba2ForCausalLM(Mamba2ForCausalLM):
 AutoConfig.register(BridgedMamba2Config.model_type, BridgedMamba2Config, exist_ok=True)
 AutoModel.register(BridgedMamba2Config, BridgedMamba2Model, exist_ok=True)
 AutoModelForCausalLM.register(BridgedMamba2Config, BridgedMamba2ForCausalLM, exist_ok=True)
+
+# A saved checkpoint brings this file along, for transformers' `trust_remote_code` where perfmamba is not.
+BridgedMamba2Config.register_for_auto_class()
+BridgedMamba2Model.register_for_auto_class("AutoModel")
+BridgedMamba2ForCausalLM.register_for_auto_class("AutoModelForCausalLM")

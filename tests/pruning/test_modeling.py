@@ -1,6 +1,9 @@
 """A bridged model is a transformers model like any: caches, generation, padding, backends, annotation."""
 
 import copy
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -80,6 +83,26 @@ def test_saved_and_loaded_it_is_the_same(bridged, tmp_path):
     assert all(torch.equal(weight, weights[name]) for name, weight in bridged.state_dict().items())
     backbone = AutoModel.from_pretrained(tmp_path)
     assert torch.equal(backbone(TOKENS).last_hidden_state, loaded.backbone(TOKENS).last_hidden_state)
+
+
+def test_a_checkpoint_brings_its_code_for_those_without_perfmamba(bridged, tmp_path):
+    bridged.save_pretrained(tmp_path / "out")
+    script = """
+import sys, torch
+from transformers import AutoModelForCausalLM
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1], trust_remote_code=True).eval()
+tokens = model(torch.tensor([[5, 6, 7]])).logits.argmax(-1).tolist()
+print(tokens, any("perfmamba" in name for name in sys.modules))
+"""
+    finished = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "HF_HOME": str(tmp_path)},
+    )
+    expected = logits(bridged, None, torch.tensor([[5, 6, 7]])).argmax(-1).tolist()
+    assert finished.stdout.strip() == f"{expected} False"
 
 
 def test_a_new_model_starts_with_the_first_states(bridged):
