@@ -6,6 +6,7 @@ long along that of x.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import product
 
 import torch
@@ -94,23 +95,26 @@ def tile(x: Tensor) -> tuple[int, int]:
 
 
 def compile_cases() -> Iterator[CompileCase]:
-    """Both axis orders of x, with and without initial states, and the step, for 4 taps as in all models."""
-    for dtype, states, carried in product((torch.float32, torch.bfloat16), (16, 128), (False, True)):
-        channels = 1536 + 2 * states
-        weight, bias = (
-            torch.empty(*shape, dtype=dtype, device="meta") for shape in ((channels, 4), (channels,))
-        )
-        projected = torch.empty(8, 2048, 1536 + channels, dtype=dtype, device="meta")
-        initial = torch.empty(8, channels, 3, dtype=dtype, device="meta") if carried else None
-        label = f"{dtype}{', carried' if carried else ''}".removeprefix("torch.")
-        for name, x in (
-            ("channels last", projected[..., 1536:].transpose(1, 2)),
-            ("positions last", torch.empty(8, channels, 2048, dtype=dtype, device="meta")),
-        ):
+    """A layer of mamba2-130m: both axis orders, with and without initial states, and the step."""
+    for dtype, states in product((torch.float32, torch.bfloat16), (38, 128)):
+        empty, channels = partial(torch.empty, device="meta", dtype=dtype), 1536 + 2 * states
+        weight, bias, projected = empty(channels, 4), empty(channels), empty(8, 2048, 1536 + channels)
+        inputs = {
+            "channels last": projected[..., 1536:].transpose(1, 2),
+            "positions last": empty(8, channels, 2048),
+        }
+        for (order, x), initial in product(inputs.items(), (None, empty(8, channels, 3))):
             (launch,) = launches(causal_conv1d, x, weight, bias, initial_states=initial, activation="silu")
-            yield CompileCase.of(f"causal_conv1d {label}, {name}", states, launch)
-        window = torch.empty(8, channels, 4, dtype=dtype, device="meta")
-        (launch,) = launches(causal_conv1d_update, projected[:, 0, 1536:], window, weight, bias)
+            label = f"{dtype}, {order}{'' if initial is None else ', carried'}".replace("torch.", "")
+            yield CompileCase.of(f"causal_conv1d {label}", states, launch)
+        (launch,) = launches(
+            causal_conv1d_update,
+            projected[:, 0, 1536:],
+            empty(8, channels, 4),
+            weight,
+            bias,
+            activation="silu",
+        )
         yield CompileCase.of(f"causal_conv1d_update {dtype}".replace("torch.", ""), states, launch)
 
 

@@ -99,10 +99,11 @@ def compile_cases() -> Iterator[CompileCase]:
     """A layer of mamba-130m at the batches that share a channel among one to 32 lanes."""
     for states, dtype in product(STATE_SIZES, (torch.float32, torch.bfloat16)):
         for batch in (1, 8, 64):
-            (launch,) = launches(selective_scan, **_example(batch, 2048, states, dtype), delta_softplus=True)
-            yield CompileCase.of(
-                f"selective_scan {dtype}, batch {batch}".replace("torch.", ""), states, launch
-            )
+            for launch in launches(
+                selective_scan, **_example(batch, 2048, states, dtype), delta_softplus=True
+            ):
+                label = f"{launch.kernel.__name__} {dtype}, batch {batch}"
+                yield CompileCase.of(f"selective_scan {label}".replace("torch.", ""), states, launch)
 
 
 @triton.jit(do_not_specialize=["length"])
