@@ -12,15 +12,18 @@ m are positions of the chunk. In Mamba-1 there is one group, whose heads are the
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from perfmamba.models.scan_inputs import ScanInputs
 
-CHUNK = 32
+SSD_CHUNK = 32
 """Positions a chunk. The work on a chunk's own inputs grows with it, that on the state before it shrinks."""
+
+SELECTIVE_CHUNK = 8
+"""Positions a chunk in Mamba-1, whose states are written out: few enough that they stay in the cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,11 +84,20 @@ class StateSums:
 
     def add(self, scan: ScanInputs) -> None:
         """Take in all positions of a scan, which starts from a state of zeros."""
-        batch, length, heads, channels = scan.x.shape
+        batch, length, _, _ = scan.x.shape
+        at_once = 1 if scan.x.device.type == "cpu" else batch  # on a CPU one sequence's chunk fills the cache
+        for first in range(0, batch, at_once):
+            rows = slice(first, first + at_once)
+            self._add(replace(scan, x=scan.x[rows], dt=scan.dt[rows], B=scan.B[rows], C=scan.C[rows]))
+        self._positions += batch * length
+
+    def _add(self, scan: ScanInputs) -> None:
+        batch, _, heads, channels = scan.x.shape
         groups, states = scan.B.shape[2:]
         state = scan.x.new_zeros(batch, groups, heads // groups, channels, states)
-        for chunk in _chunks(scan):
-            sums = ssd_chunk(state, chunk) if scan.A.ndim == 1 else selective_chunk(state, chunk)
+        is_ssd = scan.A.ndim == 1
+        for chunk in _chunks(scan, SSD_CHUNK if is_ssd else SELECTIVE_CHUNK):
+            sums = ssd_chunk(state, chunk) if is_ssd else selective_chunk(state, chunk)
             state = sums.after
             mean_dt = chunk.dt.mean(2)[..., None]  # (b, g, q, 1)
             self._sums["dt"] += chunk.dt.sum((0, 3)).flatten()
@@ -93,7 +105,6 @@ class StateSums:
             self._sums["output"] += (chunk.C.square() * sums.energy).sum((0, 2))
             self._sums["state_moment"] += sums.moment
             self._sums["output_moment"] += (chunk.C.mT @ chunk.C).sum(0)
-        self._positions += batch * length
 
     def finite(self) -> bool:
         """Whether no sum is NaN or infinite."""
@@ -104,12 +115,12 @@ class StateSums:
         return {name: (total / self._positions).cpu() for name, total in self._sums.items()}
 
 
-def _chunks(scan: ScanInputs) -> Iterator[Chunk]:
-    """A scan, `CHUNK` positions at a time."""
+def _chunks(scan: ScanInputs, length: int) -> Iterator[Chunk]:
+    """A scan, `length` positions at a time."""
     by_group = (scan.B.shape[2], -1)
     rates = torch.unflatten(scan.A, 0, by_group)
-    for start in range(0, scan.x.shape[1], CHUNK):
-        part = (slice(None), slice(start, start + CHUNK))
+    for start in range(0, scan.x.shape[1], length):
+        part = (slice(None), slice(start, start + length))
         yield Chunk(
             x=torch.unflatten(scan.x[part], 2, by_group).movedim(1, 3),
             dt=torch.unflatten(scan.dt[part], 2, by_group).movedim(1, 3),
