@@ -1,7 +1,7 @@
 """Which states to keep: Algorithm 1 of the paper, on any scores.
 
 In: a score for each state of each layer, and a ratio. Out: a `Selection`, the kept states by index. The
-number of states is exact arithmetic on the ratio as it was written: 0.7 of 10 leaves 3.
+number of states is exact arithmetic on the ratio as it was written: 0.8 of 10 leaves 2.
 """
 
 import math
