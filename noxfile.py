@@ -19,6 +19,7 @@ nox.options.reuse_existing_virtualenvs = True
 
 CONSTRAINTS = Path("constraints.txt").resolve()
 HTA = "HolisticTraceAnalysis==0.5.0"
+KERNEL_TABLE = Path("runs", "kernel_table.json")
 
 
 @nox.session
@@ -82,13 +83,18 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench_gpu(session: nox.Session) -> None:
-    """On a GPU: the paper's grid, in slices of eight minutes, and the tests that need a device.
+    """On a GPU: the tests that need a device, the kernels side by side, the paper's grid in slices.
 
-    Run it again until it says that nothing is left. Arguments after -- go to the runner.
+    Each call ends within nine minutes. Run it again until it says that nothing is left: the first one spends
+    its time on the tests and the kernels. Arguments after -- go to the runner of the grid.
     """
-    _install(session, "--editable", ".[bench,nvml]", "--group", "tests")
+    _install(session, "--editable", ".[bench,nvml,triton]", "--group", "tests")
     began = time.monotonic()
     failed = _fails(session, "pytest", "-m", "gpu", "-W", "default")
+    if not KERNEL_TABLE.exists():
+        table = ["python", "-m", "benchmarks.kernel_table", "--seconds", "0.5", "--time-limit", "4"]
+        # 2: a row says what failed; 3: the time was up
+        session.run(*table, "--out", str(KERNEL_TABLE), success_codes=[0, 2, 3])
     minutes_left = max(1.0, 8 - (time.monotonic() - began) / 60)
     grid = {"PERFMAMBA_BENCH_PROFILE": "paper"}
     # 3: the time was up; the same command goes on with what is left

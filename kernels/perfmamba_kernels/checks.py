@@ -4,6 +4,7 @@ In: an operation's tensors, and for each the letters of its axes. Out: nothing, 
 """
 
 from collections.abc import Mapping
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -28,35 +29,36 @@ def check(operation: str, axes: Mapping[str, str], tensors: Mapping[str, Tensor 
         KernelError: if a tensor has other axes, lies on another device, or holds no floating-point numbers.
     """
     sizes: dict[str, int] = {}
-    x, *_ = (tensor for tensor in tensors.values() if tensor is not None)
+    device = None
     for name, tensor in tensors.items():
         if tensor is None:
             continue
-        letters = axes[name].split()
-        expected = [_size(letter, sizes) for letter in letters]
-        if tensor.ndim != len(letters) or any(
-            known not in {None, size} for known, size in zip(expected, tensor.shape, strict=True)
-        ):
-            where = ", ".join(
-                f"{letter} = {size}"
-                for letter, size in zip(letters, expected, strict=True)
-                if size is not None
-            )
-            axis_names = f"({', '.join(letters)})" + (f" with {where}" if where else "")
-            raise KernelError(f"{operation}: {name} is {tuple(tensor.shape)} but must be {axis_names}")
-        sizes |= zip(letters, tensor.shape, strict=True)
-        if tensor.device != x.device:
-            raise KernelError(f"{operation}: {name} is on {tensor.device}, other tensors on {x.device}")
+        letters, shape = _letters(axes[name]), tensor.shape
+        fits = len(shape) == len(letters)
+        if fits:
+            for (letter, less), size in zip(letters, shape, strict=True):
+                fits = fits and sizes.setdefault(letter, size + less) == size + less
+        if not fits:
+            raise KernelError(f"{operation}: {name} is {tuple(shape)} but must be {_text(axes[name], sizes)}")
+        device = device or tensor.device
+        if tensor.device != device:
+            raise KernelError(f"{operation}: {name} is on {tensor.device}, other tensors on {device}")
         if not tensor.is_floating_point():
             raise KernelError(f"{operation}: {name} is {tensor.dtype} but must be floating-point")
     return sizes
 
 
-def _size(letter: str, sizes: Mapping[str, int]) -> int | None:
-    """The size of an axis; None if it is not fixed yet. "k-1" is one less than k."""
-    whole, minus, less = letter.partition("-")
-    size = sizes.get(whole)
-    return size - int(less) if minus and size is not None else size
+@cache
+def _letters(axes: str) -> tuple[tuple[str, int], ...]:
+    """Each axis: its letter, and by how much it is shorter: "b k-1" is (("b", 0), ("k", 1))."""
+    split = [axis.partition("-") for axis in axes.split()]
+    return tuple((letter, int(less or 0)) for letter, _, less in split)
+
+
+def _text(axes: str, sizes: Mapping[str, int]) -> str:
+    """Axes for people, with the sizes that are known."""
+    known = ", ".join(f"{letter} = {sizes[letter]}" for letter, _ in _letters(axes) if letter in sizes)
+    return f"({', '.join(axes.split())})" + (f" with {known}" if known else "")
 
 
 def check_cu_seqlens(operation: str, cu_seqlens: Tensor, x: Tensor) -> int:
@@ -99,8 +101,10 @@ def check_no_gradient(operation: str, tensors: Mapping[str, Tensor | None]) -> N
     Raises:
         KernelError: if autograd would record the operation.
     """
+    if not torch.is_grad_enabled():
+        return
     recorded = [name for name, tensor in tensors.items() if tensor is not None and tensor.requires_grad]
-    if torch.is_grad_enabled() and recorded:
+    if recorded:
         raise KernelError(
             f"{operation}: no backward pass, but {', '.join(recorded)} requires a gradient; "
             "call it under torch.no_grad() or torch.inference_mode()"

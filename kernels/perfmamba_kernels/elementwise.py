@@ -18,8 +18,8 @@ def arithmetic(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
 
 
-def activate(y: Tensor, activation: str | None) -> Tensor:
-    """SiLU of y if asked for.
+def activate_(y: Tensor, activation: str | None) -> Tensor:
+    """SiLU of y in place, if asked for; y.
 
     Raises:
         ValueError: if the activation is none of None, "silu" and "swish".
@@ -27,7 +27,7 @@ def activate(y: Tensor, activation: str | None) -> Tensor:
     if activation not in {None, "silu", "swish"}:
         message = f"activation {activation!r} is not one of None, 'silu', 'swish'"
         raise ValueError(message)
-    return y if activation is None else silu(y)
+    return y if activation is None else silu(y, inplace=True)
 
 
 def first_state(x: Tensor, shape: tuple[int, ...], initial: Tensor | None) -> Tensor:

@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 
 from perfmamba_kernels.elementwise import (
     NO_LIMIT,
-    activate,
+    activate_,
     arithmetic,
     first_state,
     skip_and_gate,
@@ -45,7 +45,7 @@ def causal_conv1d(
         y += weight[:, j, None].to(dtype) * window[:, :, j : j + length].to(dtype)
     if bias is not None:
         y += bias[:, None].to(dtype)
-    return activate(y, activation).to(x.dtype), window[:, :, length:].clone()
+    return activate_(y, activation).to(x.dtype), window[:, :, length:].clone()
 
 
 def causal_conv1d_update(

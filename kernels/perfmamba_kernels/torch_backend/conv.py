@@ -10,7 +10,7 @@ together: it would copy everything to and fro.
 import torch
 from torch import Tensor
 
-from perfmamba_kernels.elementwise import activate, arithmetic
+from perfmamba_kernels.elementwise import activate_, arithmetic
 
 BLOCK = 64
 """Positions at a time: few enough that they stay in the cache for all taps."""
@@ -37,21 +37,24 @@ def causal_conv1d(
     for start in range(0, length, BLOCK):
         end = min(start + BLOCK, length)
         window = x[:, :, start - taps + 1 : end] if start else head
-        y[:, :, start:end] = _filtered(window.to(dtype), weight, bias, activation)
+        _filter(window.to(dtype), weight, bias, y[:, :, start:end], activation)
     last = torch.cat([before, x[:, :, max(0, length - taps + 1) :]], dim=2)
     return y, last[:, :, last.shape[2] - taps + 1 :].clone()
 
 
-def _filtered(window: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
-    """The outputs of a window (b, c, k - 1 + q): (b, c, q)."""
-    taps = weight.shape[1]
-    length = window.shape[2] - taps + 1
-    y = window[:, :, :length] * weight[:, 0]
-    for tap in range(1, taps):
-        y.addcmul_(window[:, :, tap : tap + length], weight[:, tap])
-    if bias is not None:
-        y.add_(bias)
-    return activate(y, activation)
+def _filter(window: Tensor, weight: Tensor, bias: Tensor | None, y: Tensor, activation: str | None) -> None:
+    """Write the outputs of a window (b, c, k - 1 + q) to y (b, c, q)."""
+    length = y.shape[2]
+    total = y if y.dtype == window.dtype else torch.empty_like(y, dtype=window.dtype)
+    if bias is None:
+        torch.mul(window[:, :, :length], weight[:, 0], out=total)
+    else:
+        torch.addcmul(bias, window[:, :, :length], weight[:, 0], out=total)
+    for tap in range(1, weight.shape[1]):
+        total.addcmul_(window[:, :, tap : tap + length], weight[:, tap])
+    activate_(total, activation)
+    if total is not y:
+        y.copy_(total)
 
 
 def causal_conv1d_update(
@@ -73,4 +76,4 @@ def causal_conv1d_update(
     y = (window[:, :, window.shape[2] - taps :].to(dtype) * weight.to(dtype)).sum(2)
     if bias is not None:
         y.add_(bias.to(dtype))
-    return activate(y, activation).to(x.dtype)
+    return activate_(y, activation).to(x.dtype)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import silu
 
 from perfmamba_kernels.elementwise import arithmetic, first_state, skip_and_gate, step_size
+from perfmamba_kernels.torch_backend.blocks import in_cache
 
 CHUNK = 32
 """Positions a chunk: decays and states of a chunk, 2 q n d numbers, should stay in the cache."""
@@ -116,17 +117,20 @@ def selective_state_update(
     *,
     dt_softplus: bool = False,
 ) -> Tensor:
-    """`reference.selective_state_update`, in place.
+    """`reference.selective_state_update`, of a few sequences at a time, whose states stay in the cache.
 
     Returns:
         y (b, d).
     """
     dtype = arithmetic(x)
     inputs, steps = x.to(dtype), step_size(dt.to(dtype), dt_bias, dt_softplus)
-    h = state.to(dtype)  # the state itself if it has that dtype
-    h.mul_(torch.exp(steps[..., None] * A.to(dtype)))
-    h.addcmul_((steps * inputs)[..., None], B.to(dtype)[:, None])
-    if h.dtype != state.dtype:
-        state.copy_(h)
-    y = torch.bmm(h, C.to(dtype)[..., None])[..., 0]  # (b, d)
+    A, B, C = A.to(dtype), B.to(dtype)[:, None], C.to(dtype)[..., None]
+    weighted, steps = (steps * inputs)[..., None], steps[..., None]  # (b, d, 1)
+    y = torch.empty_like(inputs, memory_format=torch.contiguous_format)
+    for rows in in_cache(state):
+        h = state[rows].to(dtype)  # (b, d, n), the state itself if it has that dtype
+        h.mul_((steps[rows] * A).exp_()).addcmul_(weighted[rows], B[rows])
+        torch.bmm(h, C[rows], out=y[rows][..., None])
+        if h.dtype != state.dtype:
+            state[rows] = h
     return skip_and_gate(y, inputs, D, z).to(x.dtype)

@@ -15,6 +15,7 @@ from torch.nn.functional import silu
 
 from perfmamba_kernels.elementwise import NO_LIMIT, arithmetic, first_state, skip_and_gate, step_size
 from perfmamba_kernels.packing import each_sequence
+from perfmamba_kernels.torch_backend.blocks import in_cache
 
 CHUNK = 32
 """Positions a chunk. The work within chunks grows with it, calls and passes over the state get fewer."""
@@ -149,7 +150,7 @@ def ssd_update(
     dt_softplus: bool = False,
     dt_limit: tuple[float, float] = NO_LIMIT,
 ) -> Tensor:
-    """`reference.ssd_update`, a sequence after the other, so that its state is in the cache for all passes.
+    """`reference.ssd_update`, of a few sequences at a time, whose states are in the cache for all passes.
 
     Returns:
         y (b, h, p).
@@ -160,10 +161,12 @@ def ssd_update(
     decay = torch.exp(steps * A.to(dtype))[..., None, None]  # (b, h, 1, 1)
     weighted = torch.unflatten(steps[..., None] * inputs, 1, (groups, -1))[..., None]  # (b, g, r, p, 1)
     y = torch.empty_like(inputs, memory_format=torch.contiguous_format)
-    for row in range(len(x)):
-        h = state[row].to(dtype)  # (h, p, n), the state itself if it has that dtype
-        torch.unflatten(h.mul_(decay[row]), 0, (groups, -1)).addcmul_(weighted[row], B[row, :, None, None])
-        torch.bmm(h.reshape(groups, -1, h.shape[-1]), C[row, ..., None], out=y[row].view(groups, -1, 1))
+    for rows in in_cache(state):
+        h = state[rows].to(dtype)  # (b, h, p, n), the state itself if it has that dtype
+        torch.unflatten(h.mul_(decay[rows]), 1, (groups, -1)).addcmul_(weighted[rows], B[rows, :, None, None])
+        by_group = h.reshape(-1, h[0].numel() // groups // h.shape[-1], h.shape[-1])  # (b g, r p, n)
+        read = C[rows].reshape(len(by_group), -1, 1)  # (b g, n, 1)
+        torch.bmm(by_group, read, out=y[rows].view(len(by_group), -1, 1))
         if h.dtype != state.dtype:
-            state[row] = h
+            state[rows] = h
     return skip_and_gate(y, inputs, None if D is None else D[:, None], z).to(x.dtype)
