@@ -4,11 +4,13 @@ In and out: as `reference.ssd`, of checked tensors with any strides. The kernels
 is what to launch.
 """
 
+import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from itertools import product
 from math import gcd
+from typing import Any
 
 import torch
 import triton
@@ -22,6 +24,9 @@ from perfmamba_kernels.triton_backend.ssd_kernels import scan_kernel, segment_st
 
 VECTOR_BYTES = 16
 """The widest access of a thread."""
+
+UNCUT = 2**30
+"""A segment that no sequence fills."""
 
 MOST_SEGMENTS = 32
 """A program folds the states of all segments before its own, so their number costs its square."""
@@ -61,15 +66,10 @@ def ssd(
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     final = torch.empty((sequences, heads, head_dim, states), dtype=torch.float32, device=x.device)
 
-    chosen = configuration(head_dim, states, x.itemsize, hopper=device(x.device).hopper)
-    blocks = chosen.blocks
-    programs = triton.cdiv(head_dim, blocks.BLOCK_P) * heads * sequences
-    # Packed sequences may have any lengths: the mean decides, and the grid is as if one had all positions.
-    chunks = triton.cdiv(batch * length, max(sequences, 1) * blocks.Q)
-    segment = chunks_a_segment(programs, chunks, chosen.programs_at_once(device(x.device))) * blocks.Q
-    segments = triton.cdiv(length, segment) if segment < chunks * blocks.Q else 1
-    if segments == 1:
-        segment = max(length, 1)
+    scan, states_of_segments = blocks(head_dim, states, x.itemsize, hopper=device(x.device).hopper)
+    programs = triton.cdiv(head_dim, scan.channels) * heads * sequences
+    segment = _segment(programs, batch * length / max(sequences, 1), scan, device(x.device))
+    segments = max(1, triton.cdiv(length, segment))
 
     left_states = left_decays = None
     if segments > 1:
@@ -94,12 +94,10 @@ def ssd(
         "USE_SOFTPLUS": dt_softplus,
         "WIDEN": x.dtype == torch.bfloat16 and interpreted(),
         "PRECISION": "tf32x3" if torch.get_float32_matmul_precision() == "highest" else "tf32",
-        **asdict(blocks),
     }
     if segments > 1:
-        grid = (programs, segments - 1)
-        stages = chosen.num_stages_of_states
-        Launch(segment_states_kernel, grid, arguments, constants, chosen.num_warps, stages).run()
+        grid = (triton.cdiv(head_dim, states_of_segments.channels) * heads * sequences, segments - 1)
+        _launch(segment_states_kernel, grid, arguments, constants, states_of_segments)
     z_b, z_l, z_h, _ = strides(z, 4)
     arguments += (C, D, z, initial_states, y, final, C.stride(0), C.stride(2), z_b, z_h)
     constants |= {
@@ -109,7 +107,7 @@ def ssd(
         "C_BYTES": vector_bytes(C),
         "Z_BYTES": vector_bytes(z),
     }
-    Launch(scan_kernel, (programs, segments), arguments, constants, chosen.num_warps, chosen.num_stages).run()
+    _launch(scan_kernel, (programs, segments), arguments, constants, scan)
     return y, final
 
 
@@ -123,46 +121,52 @@ class Device:
 
 @dataclass(frozen=True)
 class Blocks:
-    """What a program takes at a time: Q positions, BLOCK_P channels, at most WIDEST states in a product."""
+    """What a program takes at a time, and the warps and stages that it is compiled for."""
 
-    Q: int
-    BLOCK_P: int
-    WIDEST: int
-
-
-@dataclass(frozen=True)
-class Configuration:
-    """How the kernels are compiled."""
-
-    blocks: Blocks
+    positions: int
+    channels: int
+    states: int  # at most, in one matrix product
     num_warps: int
     num_stages: int
-    num_stages_of_states: int  # of the kernel that finds what segments leave
+
+    @property
+    def constants(self) -> dict[str, int]:
+        """The kernels' parameters."""
+        return {"Q": self.positions, "BLOCK_P": self.channels, "WIDEST": self.states}
 
     def programs_at_once(self, device: Device) -> int:
         """What the device runs at a time: 8 warps with 255 registers a thread fill a multiprocessor."""
         return device.multiprocessors * 8 // self.num_warps
 
 
-def configuration(head_dim: int, states: int, itemsize: int, *, hopper: bool) -> Configuration:
-    """The configuration with the fewest instructions among those that leave nothing to spill.
+def blocks(head_dim: int, states: int, itemsize: int, *, hopper: bool) -> tuple[Blocks, Blocks]:
+    """The blocks of the scan and of the segments' states: the fewest instructions with nothing to spill.
 
     Hopper's matrix instructions read B, C and the state from shared memory, 64 rows at a time: wide products
     cost no registers, and fewer of them fewer waits. An A100's read registers. Two programs share a
     multiprocessor, so a third stage of loads is taken where it leaves each half of the shared memory.
     """
     channels = max(16, triton.next_power_of_2(head_dim))
+    narrow, wide = min(channels, 32), min(channels, 64)
     if itemsize == 4:  # three instructions and twice the registers a product
-        blocks = Blocks(16, min(channels, 32), 32)
-        return Configuration(blocks, num_warps=8, num_stages=2, num_stages_of_states=1)
+        return Blocks(16, narrow, 32, num_warps=8, num_stages=2), Blocks(16, narrow, 32, 8, 1)
     if hopper:
-        blocks, stages = Blocks(64, min(channels, 64), 64), 3 if states <= 96 else 2
-        return Configuration(blocks, 4 if states <= 128 else 8, stages, stages)
+        scan = Blocks(64, wide, 64, num_warps=4 if states <= 128 else 8, num_stages=3 if states <= 96 else 2)
+        return scan, scan
     if states <= 128:
-        blocks = Blocks(64, min(channels, 64), 16)
-        return Configuration(blocks, num_warps=4, num_stages=3, num_stages_of_states=3)
-    blocks = Blocks(32, min(channels, 32), 16)
-    return Configuration(blocks, num_warps=8, num_stages=2, num_stages_of_states=2)
+        scan = Blocks(64, wide, 16, num_warps=4, num_stages=3)
+        return scan, scan
+    return Blocks(32, narrow, 16, num_warps=8, num_stages=2), Blocks(16, wide, 32, num_warps=4, num_stages=2)
+
+
+def _segment(programs: int, mean_length: float, scan: Blocks, device: Device) -> int:
+    """The positions of a segment; where the sequences are better not cut, more than any has.
+
+    Packed sequences may have any lengths, which only the device knows: the mean decides.
+    """
+    chunks = math.ceil(mean_length / scan.positions)
+    best = chunks_a_segment(programs, chunks, scan.programs_at_once(device))
+    return best * scan.positions if best < chunks else UNCUT
 
 
 @lru_cache
@@ -203,6 +207,13 @@ def vector_bytes(tensor: Tensor | None) -> int:
         return VECTOR_BYTES
     steps = (stride * tensor.itemsize for stride in tensor.stride()[:-1])
     return gcd(VECTOR_BYTES, tensor.data_ptr(), *steps)
+
+
+def _launch(
+    kernel: Any, grid: tuple[int, ...], arguments: tuple[Any, ...], constants: dict[str, Any], blocks: Blocks
+) -> None:
+    constants = constants | blocks.constants
+    Launch(kernel, grid, arguments, constants, blocks.num_warps, blocks.num_stages).run()
 
 
 def _rows_together(tensor: Tensor) -> Tensor:
