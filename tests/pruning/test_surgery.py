@@ -70,9 +70,17 @@ def test_scans_of_any_selection_agree(data, make, states):
     assert_close(of_cut, of_zeroed, **EXACT)
 
 
+def one_group():
+    return mamba2(groups=1)
+
+
 @pytest.mark.parametrize(
     ("make", "bridge"),
-    [(mamba1, "none"), (mamba1, "lstsq"), (mamba2, "none"), (mamba2, "lstsq"), (mamba2, "balanced")],
+    [
+        (mamba1, "none"),
+        (mamba1, "lstsq"),
+        *((make, bridge) for make in (one_group, mamba2) for bridge in ("none", "lstsq", "balanced")),
+    ],
 )
 def test_a_pruned_model_computes_what_the_dense_one_would_through_the_bridge(make, bridge, monkeypatch):
     model = make()
