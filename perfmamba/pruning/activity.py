@@ -76,7 +76,7 @@ class Activity:
         Raises:
             InputError: if the file cannot be written.
         """
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         tensors = {
             f"layers.{number}.{part.name}": getattr(layer, part.name).contiguous()
@@ -90,7 +90,7 @@ class Activity:
             "provenance": json.dumps(self.provenance),
         }
         with replacing(path) as partial:
-            save_file(tensors, partial, metadata=about)
+            partial.write_bytes(save(tensors, metadata=about))
 
     @classmethod
     def load(cls, path: Path) -> "Activity":

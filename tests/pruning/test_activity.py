@@ -11,8 +11,9 @@ from torch.testing import assert_close
 from transformers import Mamba2Config, Mamba2ForCausalLM
 
 from perfmamba.errors import InputError, ModelError
-from perfmamba.models import use_backend
+from perfmamba.models import component_map, use_backend
 from perfmamba.pruning.activity import Activity, LayerActivity, gather_activity
+from tests.models.test_backends import HYBRIDS, model_of
 from tests.pruning.sequential import sequential_activity
 from tests.small_models import VOCABULARY, small_mamba1, small_mamba2
 
@@ -77,6 +78,20 @@ def test_no_backend_changes_the_states(model, backend):
         assert_close(
             one.state_moment, other.state_moment, rtol=1e-5, atol=1e-9
         )  # transformers scans in float32
+
+
+@pytest.mark.parametrize("name", HYBRIDS)
+def test_the_mamba_layers_of_other_families(name):
+    hybrid = model_of(name)
+    expected = gather_activity(hybrid, [TOKENS])
+    use_backend(hybrid, "torch")
+    got = gather_activity(hybrid, [TOKENS])
+    use_backend(hybrid, None)
+    assert len(got.layers) == len(component_map(hybrid).mixers)
+    for one, other in zip(got.layers, expected.layers, strict=True):
+        assert one.output.gt(0).all()
+        assert one.magnitude.gt(0).all()
+        assert_close(one.output, other.output, rtol=1e-3, atol=0)
 
 
 def test_float32_is_close_to_float64(model):
