@@ -1,5 +1,6 @@
 """`perfmamba activity`: what the states of a model do, as a file, a figure and a table."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,14 +96,7 @@ def calibration_progress(tokens: int) -> Iterator[tuple[Callable[[int], None], C
     Yields:
         What to call with the tokens of each batch, and what to call with a warning.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from perfmamba.commands.bars import counting
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("calibration tokens", total=tokens)
-
-        def warn(message: str) -> None:
-            progress.console.print(f"warning: {message}", highlight=False, markup=False, soft_wrap=True)
-
-        yield lambda count: progress.advance(task, count), warn
+    with counting("calibration tokens", tokens) as on_batch:
+        yield on_batch, lambda warning: print(f"warning: {warning}", file=sys.stderr)

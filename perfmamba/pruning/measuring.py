@@ -44,7 +44,7 @@ def measure_activity(
 ) -> Activity:
     """Run a model over calibration data and sum up what its states do.
 
-    On a CPU the scans run by our torch backend from then on, which is several times as fast as transformers' own.
+    On a CPU the scans run by our torch backend from then on, several times as fast as transformers' own.
 
     Args:
         loaded: the model.
