@@ -75,6 +75,28 @@ BACKENDS = (
 CONV_STATES = (128,)
 """Of the published Mamba-2: it convolves B and C as well."""
 
+OURS = "triton" if device() == "cuda" else "torch"
+KERNELS = {
+    **{
+        f"{operation} N={states}": (operation, batches[0], seqlen, states)
+        for operation, batches, seqlen in (
+            ("ssd", GRID.batches, GRID.seqlens[0]),
+            ("ssd_update", GRID.step_batches[-1:], 1),
+        )
+        for states in (GRID.mamba2_states[0], GRID.mamba2_states[-1])
+    },
+    **{
+        operation: (operation, batches[0], seqlen, states)
+        for operation, batches, seqlen, states in (
+            ("selective_scan", GRID.batches, GRID.seqlens[0], GRID.mamba1_states[0]),
+            ("selective_state_update", GRID.step_batches[-1:], 1, GRID.mamba1_states[0]),
+            ("causal_conv1d", GRID.batches, GRID.seqlens[0], CONV_STATES[0]),
+            ("causal_conv1d_update", GRID.step_batches[-1:], 1, CONV_STATES[0]),
+        )
+    },
+}
+"""The arguments of `checked_calls` by what the parameter `kernel` says."""
+
 
 class _Kernel:
     param_names = ("operation", "backend", "batch", "seqlen", "states")
@@ -85,6 +107,7 @@ class _Kernel:
     warmup_time = 0.1
     timeout = GRID.timeout
     queue = "full"
+    compared = False  # between commits: `OurKernel` is
 
     def setup(self, *_group):
         if MISSING:
@@ -138,6 +161,27 @@ class CausalConvUpdate(_Kernel):
     """A decode step of Mamba-2's convolution."""
 
     params = (("causal_conv1d_update",), BACKENDS, GRID.step_batches, (1,), CONV_STATES)
+
+
+class OurKernel:
+    """Each kernel by the backend that this machine uses: what a comparison of commits looks at."""
+
+    params = (tuple(KERNELS),)
+    param_names = ("kernel",)
+    version = "1"
+    repeat = GRID.repeat
+    warmup_time = 0.1
+    timeout = GRID.timeout
+    queue = "full"
+
+    def setup(self, kernel):
+        if MISSING:
+            raise NotImplementedError(MISSING)
+        torch.set_num_threads(1)
+        self.call = checked_calls(*KERNELS[kernel])[OURS]
+
+    def cudatime_call(self, _kernel):
+        self.call()
 
 
 def checked_calls(operation: str, batch: int, seqlen: int, states: int):

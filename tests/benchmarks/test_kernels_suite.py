@@ -116,3 +116,13 @@ def test_a_commit_without_the_kernels_is_skipped(monkeypatch):
     made = benchmark(kernels.Ssd)
     made.set_param_idx(0)
     assert made.do_setup()
+
+
+@pytest.mark.parametrize("kernel", kernels.KERNELS)
+def test_what_is_compared_between_commits_is_our_own(kernel, monkeypatch):
+    offered = {backend: lambda backend=backend: backend for backend in kernels.BACKENDS}
+    monkeypatch.setattr(kernels, "checked_calls", lambda *_: offered)
+    suite = kernels.OurKernel()
+    suite.setup(kernel)
+    assert suite.call() == kernels.OURS
+    assert not any(other.compared for other in SUITES)

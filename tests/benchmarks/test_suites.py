@@ -67,6 +67,7 @@ def test_the_suites_are_found(discovery):
         "imports.ImportTime.timeraw_import",
         "kernels.CausalConv.paired_time",
         "kernels.CausalConvUpdate.paired_time",
+        "kernels.OurKernel.cudatime_call",
         "kernels.SelectiveScan.paired_memory",
         "kernels.SelectiveScan.paired_time",
         "kernels.SelectiveStateUpdate.paired_time",
