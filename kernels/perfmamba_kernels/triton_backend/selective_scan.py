@@ -62,10 +62,9 @@ def selective_scan(
         *strides(initial_state, 3),
         *y.stride(),
         *state.stride(),
-        *(channels, length),
+        *(states, channels, length),
     )
     constants = {
-        "N": states,
         "DELTA_SOFTPLUS": delta_softplus,
         "RUNS": runs,
         "RUN": RUN,
@@ -155,7 +154,7 @@ def _after_both(
     )
 
 
-@triton.jit(do_not_specialize=["u_d", "delta_d", "z_d", "y_d", "state_d", "length"])
+@triton.jit(do_not_specialize=["u_d", "delta_d", "z_d", "y_d", "state_d", "states", "length"])
 def _scan_kernel(
     u: tl.tensor,  # (b, d, l)
     delta: tl.tensor,  # (b, d, l)
@@ -191,9 +190,9 @@ def _scan_kernel(
     state_b: tl.tensor,
     state_d: tl.tensor,
     state_n: tl.tensor,
+    states: tl.tensor,
     channels: tl.tensor,
     length: tl.tensor,
-    N: tl.constexpr,
     DELTA_SOFTPLUS: tl.constexpr,
     RUNS: tl.constexpr,
     RUN: tl.constexpr,
@@ -214,7 +213,7 @@ def _scan_kernel(
     initial = None if initial_state is None else initial_state + batch * initial_b + d * initial_d
     gate = None if z is None else z + batch * z_b + d[:, None] * z_d
     bias, skip = _channel_values(delta_bias, bias_d, d, in_d), _channel_values(D, D_d, d, in_d)
-    _store_first_state(state, state_n, initial, initial_n, in_d, N)
+    _store_first_state(state, state_n, initial, initial_n, in_d, states)
 
     for first in range(0, length, RUNS * RUN):
         t = first + run.to(tl.int64) * RUN  # (1, run), the first positions of the runs
@@ -233,7 +232,7 @@ def _scan_kernel(
             gains += (step * inputs,)
             outputs += (skip * inputs,)
 
-        for n in range(N):
+        for n in range(states):
             rate = tl.load(A + n * A_n, mask=in_d, other=0.0).to(tl.float32)[:, None] * LOG2_E
             before = tl.load(state + n * state_n, mask=in_d, other=0.0)[:, None]
             pairs = tl.broadcast_to(projections + n * projections_n + 2 * t, (CHANNELS, RUNS))
@@ -287,9 +286,9 @@ def _store_first_state(
     initial: tl.tensor,
     initial_n: tl.tensor,
     in_d: tl.tensor,
-    N: tl.constexpr,
+    states: tl.tensor,
 ) -> None:
-    for n in range(N):
+    for n in range(states):
         values = tl.zeros(in_d.shape, tl.float32)
         if initial is not None:
             values = tl.load(initial + n * initial_n, mask=in_d, other=0.0).to(tl.float32)
