@@ -124,12 +124,19 @@ class BridgedMamba2Mixer(Mamba2Mixer):
         **kwargs: Any,
     ) -> Tensor:
         """As `Mamba2Mixer.forward`, without its fused path for training."""
-        state = None if cache_params is None else cache_params.get_recurrent_state(self.layer_idx)
+        cached: Any = None
+        if cache_params is not None and cache_params.has_previous_state(self.layer_idx):
+            cached = cache_params.layers[self.layer_idx]
+        state = None if cached is None else cached.recurrent_states[0]
         masked = apply_mask_to_padding_states(hidden_states, attention_mask)
         sizes = [self.intermediate_size, self.conv_dim, self.num_heads]
         gate, conv_input, dt = self.in_proj(masked).split(sizes, dim=-1)
-        convolved = self._convolve(conv_input.transpose(1, 2), cache_params, **kwargs).transpose(1, 2)
-        convolved = apply_mask_to_padding_states(convolved, attention_mask)
+        conv_input = conv_input.transpose(1, 2)
+        if cached is not None and conv_input.shape[2] == 1 and not cached.record_past:
+            convolved = self._convolve_one(conv_input, cached.conv_states[0])
+        else:
+            convolved = self._convolve(conv_input, cache_params, **kwargs)
+        convolved = apply_mask_to_padding_states(convolved.transpose(1, 2), attention_mask)
         x, b, c = convolved.split(self.conv_sizes, dim=-1)
         x = x.unflatten(-1, (self.num_heads, self.head_dim))
         b, c = self.bridge(b, c)
@@ -144,19 +151,20 @@ class BridgedMamba2Mixer(Mamba2Mixer):
 
     def _convolve(self, channels: Tensor, cache: "Cache | None", **kwargs: Any) -> Tensor:
         """The activated convolution of (b, c, l), which goes on from what the cache has."""
-        weight, bias, length = self.conv1d.weight.squeeze(1), self.conv1d.bias, channels.shape[2]
+        length = channels.shape[2]
         if cache is not None:
-            window = cache.get_conv_state(self.layer_idx)
-            if window is not None and length == 1 and not cache.is_recording_past(self.layer_idx):
-                stepped: Tensor = causal_conv1d_update(
-                    channels, window, weight, bias, activation=self.activation
-                )
-                return stepped
             channels = cache.update_conv_state(
                 channels, self.layer_idx, conv_kernel_size=self.conv_kernel_size
             )
+        weight, bias = self.conv1d.weight.squeeze(1), self.conv1d.bias
         convolved: Tensor = causal_conv1d_fn(channels, weight, bias, activation=self.activation, **kwargs)
         return convolved[:, :, -length:]
+
+    def _convolve_one(self, channels: Tensor, window: Tensor) -> Tensor:
+        """The same for one position (b, c, 1); the window (b, c, taps) moves on by it."""
+        weight, bias = self.conv1d.weight.squeeze(1), self.conv1d.bias
+        convolved: Tensor = causal_conv1d_update(channels, window, weight, bias, activation=self.activation)
+        return convolved
 
     def _scan(
         self,

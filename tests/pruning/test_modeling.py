@@ -50,9 +50,9 @@ def test_our_backend_is_what_runs(bridged):
 def test_the_cached_state_is_small(bridged):
     with torch.inference_mode():
         cache = bridged(TOKENS, use_cache=True).cache_params
-    assert cache.get_recurrent_state(0).shape == (2, 4, 16, 3)
+    assert cache.layers[0].recurrent_states[0].shape == (2, 4, 16, 3)
     entries = 3 + 6 if bridged.config.bridge == "lstsq" else 6 + 6
-    assert cache.get_conv_state(0).shape == (2, 64 + 2 * entries, 4)
+    assert cache.layers[0].conv_states[0].shape == (2, 64 + 2 * entries, 4)
 
 
 @pytest.mark.parametrize("backend", [None, "torch"])

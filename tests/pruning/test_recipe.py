@@ -154,7 +154,7 @@ def test_the_expected_state_is_what_is_cached(bridge, dense, activity):
     cached = [
         state
         for layer in range(2)
-        for state in (cache.get_recurrent_state(layer), cache.get_conv_state(layer))
+        for state in (cache.layers[layer].recurrent_states[0], cache.layers[layer].conv_states[0])
     ]
     expected = expected_cost(model, element_bytes=4)
     assert expected.state_bytes == sum(state.numel() * state.element_size() for state in cached)

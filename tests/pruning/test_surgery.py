@@ -118,7 +118,7 @@ def test_masked_states_are_cached_as_zero(model):
         with torch.inference_mode():
             caches.append(made(TOKENS, use_cache=True).cache_params)
     for layer, kept in enumerate(selection.kept):
-        small, whole = (cache.get_recurrent_state(layer) for cache in caches)
+        small, whole = (cache.layers[layer].recurrent_states[0] for cache in caches)
         rows = kept.repeat_interleave(whole.shape[1] // len(kept), 0)[:, None].expand(-1, whole.shape[2], -1)
         rows = rows.expand(len(whole), -1, -1, -1) if whole.ndim == 4 else kept.expand(*whole.shape[:2], -1)
         assert_close(whole.gather(-1, rows), small, rtol=1e-6, atol=1e-6)
