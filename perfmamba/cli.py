@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 import perfmamba
-from perfmamba.commands import Several, Switch
+from perfmamba.commands import Several, Switch, in_color, show
 from perfmamba.errors import InputError, PerfMambaError, TraceError
 from perfmamba.report import TableFormat, render
 
@@ -48,17 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(_EXIT_INTERRUPTED)
-
-
-def _print(text: str) -> None:
-    """Print to stdout, whose reader may have gone and whose disk may be full."""
-    try:
-        print(text, flush=True)
-    except OSError as error:
-        # keep Python from trying, and complaining, once more at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            raise InputError(f"cannot write the output: {error.strerror}") from error
 
 
 def _fail(message: str) -> None:
@@ -144,7 +133,7 @@ def profile(
     failed = show_progress(run, pending, total=len(jobs))
     if failed == len(jobs):
         raise InputError(f"none of the {failed} cells could be measured; the results in {out} say why")
-    _print(f"Results in {out}. Next: perfmamba table 1 {out}")
+    show(f"Results in {out}. Next: perfmamba table 1 {out}")
 
 
 @app.command
@@ -180,7 +169,7 @@ def parse(
             raise TraceError("no operators, kernels or memory events in this trace", path=str(path))
         breakdown = break_down(trace, by=by)
         table = breakdown_table(breakdown, top, label_width=width)
-        _print(render(replace(table, title=f"{path.name}: {table.title}"), format, color=_color()))
+        show(render(replace(table, title=f"{path.name}: {table.title}"), format, color=in_color()))
 
 
 # Imported when they are called; until then, their help is what is said here.
@@ -235,7 +224,7 @@ def table_1(
         table = table1_against_paper(results)
     else:
         table = table1(results, memory=memory)
-    _print(render(table, format, color=_color()))
+    show(render(table, format, color=in_color()))
 
 
 @tables.command(name="2")
@@ -259,7 +248,7 @@ def table_2(
     from perfmamba.report.table2 import table2
 
     for table in table2(read_pairs(folder, machine), against_paper=against == "paper"):
-        _print(render(table, format, color=_color()))
+        show(render(table, format, color=in_color()))
 
 
 @tables.command(name="decode")
@@ -283,8 +272,4 @@ def table_decode(
     from perfmamba.report.pairs import read_pairs
 
     for table in decode_tables(read_pairs(folder, machine), memory_gb=memory):
-        _print(render(table, format, color=_color()))
-
-
-def _color() -> bool:
-    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        show(render(table, format, color=in_color()))

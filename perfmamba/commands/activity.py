@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
-from perfmamba.commands import Several, Switch
+from perfmamba.commands import Several, Switch, show
 from perfmamba.errors import InputError
 from perfmamba.files import make_folder
 
@@ -85,8 +85,8 @@ def activity(
     measured.save(out)
     title = f"What the states of {loaded.name} do on {measured.provenance['data']}"
     figures = save_chart(activity_chart(measured, score, title=title), out) if drawn else ()
-    print(render(activity_table(measured, title=title), "text"))
-    print(f"Written: {', '.join(map(str, (out, *figures)))}")
+    show(render(activity_table(measured, title=title), "text"))
+    show(f"Written: {', '.join(map(str, (out, *figures)))}")
 
 
 @contextmanager

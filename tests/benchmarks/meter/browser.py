@@ -62,11 +62,13 @@ def visit(folder, **screen):
     nothing_else = f"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE {LOOPBACK}"
     with _served(folder) as address, playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=[nothing_else])
-        made = Visit(browser.new_page(**screen), address)
-        made.page.set_default_timeout(10_000)
-        made.watch()
-        yield made
-        browser.close()
+        try:
+            made = Visit(browser.new_page(**screen), address)
+            made.page.set_default_timeout(10_000)
+            made.watch()
+            yield made
+        finally:
+            browser.close()
 
 
 @contextlib.contextmanager
@@ -75,9 +77,11 @@ def _served(folder):
     with ThreadingHTTPServer((LOOPBACK, 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://{LOOPBACK}:{server.server_port}/"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://{LOOPBACK}:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 class _QuietHandler(SimpleHTTPRequestHandler):
