@@ -4,7 +4,16 @@ import sys
 
 import perfmamba_kernels
 import torch
-from transformers import Mamba2Config, Mamba2ForCausalLM, MambaConfig, MambaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    BambaConfig,
+    GraniteMoeHybridConfig,
+    Mamba2Config,
+    Mamba2ForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+    NemotronHConfig,
+)
 
 from perfmamba.models import component_map, use_backend
 from perfmamba.pruning.selection import Selection
@@ -40,6 +49,48 @@ def mamba2(*, states=6, groups=2, layers=2, bias=True, dtype=torch.float64):
         tie_word_embeddings=True,
     )
     return shaken(Mamba2ForCausalLM(config), dtype)
+
+
+MIXERS = {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_n_groups": 2, "mamba_d_state": 7}
+ATTENTION = {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 48}
+HYBRIDS = {
+    "bamba": BambaConfig(
+        vocab_size=40,
+        hidden_size=32,
+        num_hidden_layers=2,
+        attn_layer_indices=[1],
+        mamba_chunk_size=16,
+        **ATTENTION,
+        **MIXERS,
+    ),
+    "granitemoehybrid": GraniteMoeHybridConfig(
+        vocab_size=40,
+        hidden_size=32,
+        num_hidden_layers=2,
+        layers_block_type=["mamba", "attention"],
+        num_local_experts=2,
+        num_experts_per_tok=1,
+        shared_intermediate_size=24,
+        **ATTENTION,
+        **MIXERS,
+    ),
+    "nemotron_h": NemotronHConfig(
+        vocab_size=40,
+        hidden_size=32,
+        layers_block_type=["mamba", "attention"],
+        mamba_num_heads=4,
+        mamba_head_dim=16,
+        n_groups=2,
+        ssm_state_size=7,
+        **ATTENTION,
+    ),
+}
+
+
+def hybrid(kind):
+    """A model with a Mamba-2 layer and one of attention."""
+    torch.manual_seed(0)
+    return shaken(AutoModelForCausalLM.from_config(HYBRIDS[kind]), torch.float32)
 
 
 def shaken(model, dtype=torch.float64):

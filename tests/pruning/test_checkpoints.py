@@ -16,7 +16,7 @@ from perfmamba.pruning.card import Card
 from perfmamba.pruning.checkpoints import check_free, original_config, save_pruned, stored_dtype
 from perfmamba.pruning.cost import ExpectedCost
 from perfmamba.pruning.surgery import pruned
-from tests.pruning.prunable import TOKENS, logits, mamba1, mamba2, random_selection
+from tests.pruning.prunable import HYBRIDS, TOKENS, hybrid, logits, mamba1, mamba2, random_selection
 
 
 def card(**changes):
@@ -159,6 +159,18 @@ def test_a_bridged_mamba1_is_stock_in_both_layouts(layout, tmp_path):
     model = bridged(mamba1, "lstsq")
     save_pruned(model, tmp_path / "out", card(format=layout, bridge="lstsq"))
     assert torch.equal(logits(load_model(str(tmp_path / "out")).model), logits(model))
+
+
+@pytest.mark.parametrize("kind", HYBRIDS)
+def test_hybrids_are_written_and_read(kind, tmp_path):
+    model = hybrid(kind)
+    smaller = pruned(model, random_selection(model, 3))
+    save_pruned(smaller, tmp_path / "out", card(model_type=kind))
+    finite((tmp_path / "out" / "config.json").read_text())
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    assert torch.equal(logits(loaded), logits(smaller))
+    with pytest.raises(ModelError, match=kind):
+        original_config(smaller)
 
 
 def test_tokenizer_files_travel_along(smaller, tmp_path):

@@ -8,14 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
-from transformers import (
-    AutoModelForCausalLM,
-    BambaConfig,
-    FalconMambaConfig,
-    GPT2Config,
-    GraniteMoeHybridConfig,
-    NemotronHConfig,
-)
+from transformers import AutoModelForCausalLM, FalconMambaConfig, GPT2Config
 
 from perfmamba.errors import InputError, ModelError
 from perfmamba.models import component_map, use_backend
@@ -24,14 +17,15 @@ from perfmamba.pruning.bridge import projections
 from perfmamba.pruning.selection import Selection
 from perfmamba.pruning.surgery import masked, pruned, state_sizes
 from tests.pruning.prunable import (
+    HYBRIDS,
     TOKENS,
+    hybrid,
     logits,
     logits_reading_through,
     mamba1,
     mamba2,
     random_selection,
     scan_outputs,
-    shaken,
 )
 
 EXACT = {"rtol": 0, "atol": 1e-12}
@@ -149,46 +143,9 @@ def test_what_is_not_a_weight_is_kept():
     assert all(weight.requires_grad for weight in cut.parameters())
 
 
-MIXERS = {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_n_groups": 2, "mamba_d_state": 7}
-ATTENTION = {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 48}
-HYBRIDS = {
-    "bamba": BambaConfig(
-        vocab_size=40,
-        hidden_size=32,
-        num_hidden_layers=2,
-        attn_layer_indices=[1],
-        mamba_chunk_size=16,
-        **ATTENTION,
-        **MIXERS,
-    ),
-    "granitemoehybrid": GraniteMoeHybridConfig(
-        vocab_size=40,
-        hidden_size=32,
-        num_hidden_layers=2,
-        layers_block_type=["mamba", "attention"],
-        num_local_experts=2,
-        num_experts_per_tok=1,
-        shared_intermediate_size=24,
-        **ATTENTION,
-        **MIXERS,
-    ),
-    "nemotron_h": NemotronHConfig(
-        vocab_size=40,
-        hidden_size=32,
-        layers_block_type=["mamba", "attention"],
-        mamba_num_heads=4,
-        mamba_head_dim=16,
-        n_groups=2,
-        ssm_state_size=7,
-        **ATTENTION,
-    ),
-}
-
-
 @pytest.mark.parametrize("kind", HYBRIDS)
 def test_hybrids_are_pruned_in_their_mamba_layers(kind):
-    torch.manual_seed(0)
-    model = shaken(AutoModelForCausalLM.from_config(HYBRIDS[kind]), torch.float32)
+    model = hybrid(kind)
     selection = random_selection(model, 3)
     cut, zeroed = pruned(model, selection), masked(model, selection)
     assert state_sizes(cut) == (1, 3)
