@@ -14,11 +14,11 @@ COMPILE = """
 import json
 from dataclasses import asdict
 from perfmamba_kernels.triton_backend.compile_table import all_cases
-from perfmamba_kernels.triton_backend.compiling import CAPABILITIES, compiled
+from perfmamba_kernels.triton_backend.compiling import compiled
 
 for case in all_cases({module!r}):
     if {condition}:
-        for capability in CAPABILITIES:
+        for capability in case.capabilities:
             result = compiled(case, capability)
             fits = result.fits(capability)
             print(json.dumps(asdict(result) | {{"name": case.name, "on": capability, "fits": fits}}))

@@ -223,15 +223,12 @@ def test_vectors_are_as_wide_as_every_row_is_aligned(columns, first, expected):
 
 
 COMPILED = """
-import importlib, torch
-from perfmamba_kernels.triton_backend.compiling import CompileCase, compiled
-from perfmamba_kernels.triton_backend.launching import launches
-ssd = importlib.import_module("perfmamba_kernels.triton_backend.ssd")
-ssd.device = lambda _: ssd.Device(multiprocessors=108, hopper={capability} == 90)
-for states in (16, 128):
-    for launch in launches(ssd.ssd, **ssd._layer(states, torch.bfloat16, everything=False), dt_softplus=True):
-        result = compiled(CompileCase.of("ssd", states, launch), {capability})
-        print(launch.kernel.__name__, int(result.fits({capability})), result.matrix_instructions)
+from perfmamba_kernels.triton_backend.compile_table import all_cases
+from perfmamba_kernels.triton_backend.compiling import compiled
+for case in all_cases("ssd"):
+    if case.name.endswith("bfloat16") and case.state_size in (16, 128) and {capability} in case.capabilities:
+        result = compiled(case, {capability})
+        print(case.name.split()[1], int(result.fits({capability})), result.matrix_instructions)
 """
 
 

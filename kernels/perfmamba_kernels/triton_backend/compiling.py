@@ -50,9 +50,16 @@ class CompileCase:
     divisible_by_16: frozenset[str]  # pointers and integers known to be multiples of 16
     num_warps: int
     num_stages: int
+    capabilities: tuple[Capability, ...] = CAPABILITIES  # of the GPUs on which it is launched like this
 
     @classmethod
-    def of(cls, name: str, state_size: int, launch: Launch) -> "CompileCase":
+    def of(
+        cls,
+        name: str,
+        state_size: int,
+        launch: Launch,
+        capabilities: tuple[Capability, ...] = CAPABILITIES,
+    ) -> "CompileCase":
         """The specialisation that a launch asks for; its tensors may be on the device "meta"."""
         parameters = launch.kernel.params
         values = dict(zip((parameter.name for parameter in parameters), launch.arguments, strict=False))
@@ -67,6 +74,7 @@ class CompileCase:
             frozenset(name for name, (_, divisible) in kinds.items() if divisible),
             launch.num_warps,
             launch.num_stages,
+            capabilities,
         )
 
 

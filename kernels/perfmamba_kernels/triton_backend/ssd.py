@@ -6,6 +6,7 @@ is what to launch.
 
 import math
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from itertools import product
@@ -18,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from perfmamba_kernels.elementwise import NO_LIMIT
-from perfmamba_kernels.triton_backend.compiling import STATE_SIZES, CompileCase
+from perfmamba_kernels.triton_backend.compiling import STATE_SIZES, Capability, CompileCase
 from perfmamba_kernels.triton_backend.launching import Launch, interpreted, launches, strides
 from perfmamba_kernels.triton_backend.ssd_kernels import scan_kernel, segment_states_kernel
 
@@ -192,11 +193,17 @@ def _cost(programs: int, chunks: int, at_once: int, segments: int) -> float:
     return rounds * length if segments == 1 else rounds * (length * 4 / 3 + segments / 4) + 2
 
 
-@cache
+A100, H100 = Device(multiprocessors=108, hopper=False), Device(multiprocessors=132, hopper=True)
+_planned_for: ContextVar[Device] = ContextVar("planned_for", default=A100)
+
+
 def device(where: torch.device) -> Device:
-    """The GPU's properties; without one, those of an A100."""
-    if where.type != "cuda":
-        return Device(multiprocessors=108, hopper=False)
+    """The GPU's properties; without one, those of the GPU that is planned for."""
+    return _properties(where) if where.type == "cuda" else _planned_for.get()
+
+
+@cache
+def _properties(where: torch.device) -> Device:
     properties = torch.cuda.get_device_properties(where)
     return Device(properties.multi_processor_count, hopper=properties.major >= 9)
 
@@ -233,11 +240,22 @@ def _padded(tensor: Tensor) -> Tensor:
 def compile_cases() -> Iterator[CompileCase]:
     """A layer of mamba2-130m, cut into segments: as it is, in float32, and with all that a scan can have."""
     dtypes = torch.bfloat16, torch.float32
+    gpus: tuple[tuple[Capability, Device], ...] = ((80, A100), (90, H100))
     for states, dtype, everything in product(STATE_SIZES, dtypes, (False, True)):
         label = f"{dtype}{', everything' if everything else ''}".replace("torch.", "")
-        for launch in launches(ssd, **_layer(states, dtype, everything=everything), dt_softplus=True):
-            name = f"ssd {launch.kernel.__name__} {label}"
-            yield CompileCase.of(name, states, launch)
+        for capability, gpu in gpus:
+            for launch in _planned_on(gpu, _layer(states, dtype, everything=everything)):
+                name = f"ssd {launch.kernel.__name__} {label}"
+                yield CompileCase.of(name, states, launch, (capability,))
+
+
+def _planned_on(gpu: Device, arguments: dict[str, Tensor]) -> list[Launch]:
+    """What a GPU would be given to do."""
+    token = _planned_for.set(gpu)
+    try:
+        return launches(ssd, **arguments, dt_softplus=True)
+    finally:
+        _planned_for.reset(token)
 
 
 def _layer(states: int, dtype: torch.dtype, *, everything: bool) -> dict[str, Tensor]:

@@ -21,7 +21,6 @@ from perfmamba_kernels.triton_backend.compiling import STATE_SIZES, CompileCase
 from perfmamba_kernels.triton_backend.launching import Launch, launches, strides
 from perfmamba_kernels.triton_backend.steps import LOG2_E, silu, step_size
 
-
 NUM_WARPS = 4
 
 
@@ -114,9 +113,9 @@ def tile(batch: int, heads: int, head_dim: int, states: int, itemsize: int) -> T
     """The tile for a state (b, h, p, n) of elements of `itemsize` bytes.
 
     Idle lanes move no bytes, but a warp that is half idle needs twice the instructions: blocks over n are as
-    wide as they can be with an eighth of their lanes idle, 16 wide if none can. A program gets 8 KiB, which is
-    four 16-byte loads in flight for each of its 128 threads, or a quarter of that where this would leave a
-    GPU's multiprocessors (108 or 132) fewer than two programs each.
+    wide as they can be with an eighth of their lanes idle, 16 wide if none can. A program gets 8 KiB, which
+    is four 16-byte loads in flight for each of its 128 threads, or a quarter of that where this would leave
+    a GPU's multiprocessors (108 or 132) fewer than two programs each.
     """
     widest = triton.next_power_of_2(states)
     width = next((width for width in (256, 128, 64, 32) if -states % width <= states // 8), 16)
