@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from perfmamba.commands import Switch
+from perfmamba.commands import Switch, show
 from perfmamba.errors import InputError
 from perfmamba.report import Column, Table, TableFormat, render
 
@@ -62,7 +62,7 @@ def perplexity(
         with counting(loaded.name, total) as advance:
             score = text_score(loaded.model, text, encoder, seqlen=seqlen, stride=stride, on_tokens=advance)
         rows.append((loaded.name, encoder.name, score))
-    print(render(_table(rows, text, seqlen, stride), format))
+    show(render(_table(rows, text, seqlen, stride), format))
 
 
 def _table(scored: list[tuple[str, str, "TextScore"]], text: Path, seqlen: int, stride: int) -> Table:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from perfmamba.commands import Switch
+from perfmamba.commands import Switch, show
 from perfmamba.errors import InputError
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ def prune(
         dtype=resolve_dtype(dtype) if dtype else stored_dtype(files),
     )
     save_pruned(smaller, out, card, tokenizer=files, force=force)
-    print(render(cost_table(card.before, card.after, title=card.title, notes=card.lines()), "text"))
-    print(f"Written: {out}")
+    show(render(cost_table(card.before, card.after, title=card.title, notes=card.lines()), "text"))
+    show(f"Written: {out}")
 
 
 def _measured(loaded: "LoadedModel", source: str, plan: "CalibrationPlan") -> "Activity":

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from perfmamba.commands import Switch
+from perfmamba.commands import Switch, show
 from perfmamba.report import Column, Table, TableFormat, render
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def recall(
         with counting(loaded.name, samples) as advance:
             answered = accuracy(loaded.model, task, samples=samples, seed=seed, on_batch=advance)
         measured.append((loaded.name, task, answered))
-    print(render(_table(measured, samples, seed), format))
+    show(render(_table(measured, samples, seed), format))
 
 
 def _table(measured: list[tuple[str, "RecallTask", "Proportion"]], samples: int, seed: int) -> Table:

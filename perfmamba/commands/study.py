@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from perfmamba.commands import Several
+from perfmamba.commands import Several, show
 from perfmamba.errors import InputError
 from perfmamba.files import replacing
 from perfmamba.report import render
@@ -122,7 +122,7 @@ def _report(out: Path) -> None:
 
     settings, results = read_study(out)
     tables = study_tables(settings, results)
-    print("\n\n".join(render(table, "text") for table in tables))
+    show("\n\n".join(render(table, "text") for table in tables))
     with replacing(out / "study.md") as partial:
         partial.write_text(
             "\n\n".join(render(table, "markdown") for table in tables) + "\n", encoding="utf-8"

@@ -8,6 +8,7 @@ transformers itself does not read). Out: a `LoadedModel` in eval mode.
 Weights are read from safetensors where there are any; .bin files are unpickled with `weights_only`.
 """
 
+import importlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,6 +192,7 @@ def _load_transformers(
 ) -> tuple["PreTrainedModel", int]:
     import transformers
 
+    importlib.import_module("perfmamba.pruning.modeling")  # registers the class of models with a bridge
     auto_model: Any = transformers.AutoModelForCausalLM
     try:
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)

@@ -72,14 +72,20 @@ class Mixer:
         layer: index among the model's Mamba blocks, from 0.
         module: the mixer, which calls the conv and scan functions.
         components: the modules that are components by themselves, in the order of execution.
-        ssm_entry: the module whose call starts the state-space part; None in Mamba-2, where the scan
-            function is all of it. In Mamba-1 it is `x_proj`: what follows up to the scan makes dt, B, C.
+        ssm_entry: the module whose call starts the state-space part: `x_proj` in Mamba-1, `bridge` in a
+            pruned Mamba-2 that has one; what follows up to the scan makes dt, B, C. None where the scan
+            function is all of it.
     """
 
     layer: int
     module: "nn.Module"
     components: tuple[tuple["nn.Module", Component], ...]
     ssm_entry: "nn.Module | None"
+
+    @property
+    def generation(self) -> Generation:
+        """1 or 2; a Mamba-1 mixer makes dt, B and C from a projection of its own."""
+        return 1 if hasattr(self.module, "x_proj") else 2
 
 
 @dataclass(frozen=True)
@@ -91,8 +97,8 @@ class ComponentMap:
 
     @property
     def generation(self) -> Generation:
-        """1 or 2; Mamba-1's mixers make dt, B and C from a projection of their own."""
-        return 2 if self.mixers[0].ssm_entry is None else 1
+        """That of the first mixer."""
+        return self.mixers[0].generation
 
     def modules(self) -> Iterator[tuple["nn.Module", int, Component]]:
         """Each component that is a module, with its layer."""
@@ -136,7 +142,8 @@ def _mixer(layer: int, block: "nn.Module", module: "nn.Module") -> Mixer:
     if hasattr(module, "norm"):
         parts.append((module.get_submodule("norm"), "norm"))
     parts.append((module.get_submodule("out_proj"), "out_proj"))
-    return Mixer(layer, module, tuple(parts), getattr(module, "x_proj", None))
+    ssm_entry = getattr(module, "x_proj", None) or getattr(module, "bridge", None)
+    return Mixer(layer, module, tuple(parts), ssm_entry)
 
 
 def install_mixer_functions(components: ComponentMap) -> None:

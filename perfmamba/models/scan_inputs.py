@@ -65,13 +65,13 @@ def observe_scans(model: "nn.Module", receive: Callable[[int, ScanInputs], None]
 
 
 def _entering(mixer: Mixer, receive: Callable[[int, ScanInputs], None]) -> Callable[..., None]:
-    inputs_of = _ssd_inputs if mixer.ssm_entry is None else _selective_scan_inputs
+    inputs_of = _ssd_inputs if mixer.generation == 2 else _selective_scan_inputs
 
     def observe(component: Component, call: Callable[[], Any]) -> Any:
         assert isinstance(call, partial)
         tensors = [argument for argument in call.args if isinstance(argument, Tensor)]
         # a scan has x (b, l, h, p) or (b, d, l); a decode step starts with its state, and has B without l
-        if component == "ssm" and tensors[3].ndim == (4 if mixer.ssm_entry is None else 3):
+        if component == "ssm" and tensors[3].ndim == (4 if mixer.generation == 2 else 3):
             receive(mixer.layer, inputs_of(tensors[:5], **call.keywords))
         return call()
 

@@ -27,7 +27,7 @@ def projection_magnitudes(model: "nn.Module") -> tuple[Tensor, ...]:
 
 def _magnitude(mixer: Mixer) -> Tensor:
     module: Any = mixer.module
-    if mixer.ssm_entry is None:  # rows of z, x, B, C and, at the end, one of dt for each head
+    if mixer.generation == 2:  # rows of z, x, B, C and, at the end, one of dt for each head
         weight, groups, behind = module.in_proj.weight, module.n_groups, len(module.A_log)
     else:  # rows of dt, B, C
         weight, groups, behind = module.x_proj.weight, 1, 0

@@ -115,7 +115,7 @@ def test_a_data_set_that_cannot_be_used_is_said(data_sets):
 
 def test_without_datasets_its_absence_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(InputError, match=r"hub:a/b: the package datasets is needed; pip install 'perfmamba\[data\]'"):
+    with pytest.raises(InputError, match=r"the package datasets is needed; pip install 'perfmamba\[data\]'"):
         opened("hub:a/b")
 
 

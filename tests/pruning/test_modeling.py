@@ -105,6 +105,18 @@ print(tokens, any("perfmamba" in name for name in sys.modules))
     assert finished.stdout.strip() == f"{expected} False"
 
 
+def test_a_process_that_knows_nothing_of_pruning_loads_it_by_name(bridged, tmp_path):
+    bridged.save_pretrained(tmp_path / "out")
+    script = """
+import sys
+from perfmamba.models import load_model
+print(type(load_model(sys.argv[1]).model).__name__)
+"""
+    command = [sys.executable, "-c", script, tmp_path / "out"]
+    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert finished.stdout.strip() == "BridgedMamba2ForCausalLM"
+
+
 def test_a_new_model_starts_with_the_first_states(bridged):
     model = AutoModelForCausalLM.from_config(bridged.config)
     bridge = model.backbone.layers[1].mixer.bridge
@@ -114,7 +126,9 @@ def test_a_new_model_starts_with_the_first_states(bridged):
 
 
 def test_annotated_it_computes_the_same_and_shows_its_components(bridged):
-    assert component_map(bridged).generation == 2
+    components = component_map(bridged)
+    assert components.generation == 2
+    assert components.mixers[1].ssm_entry is bridged.backbone.layers[1].mixer.bridge
     plain = logits(bridged)
     with annotate(bridged), profile(activities=[ProfilerActivity.CPU]) as profiled:
         assert torch.equal(logits(bridged), plain)
