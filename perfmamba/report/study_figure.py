@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from perfmamba.evaluation.intervals import Average
+from perfmamba.evaluation.measures import MeasureName
 from perfmamba.evaluation.study import Result
 from perfmamba.evaluation.study_files import Settings
 from perfmamba.report.charts import require_altair
@@ -54,7 +55,7 @@ def study_chart(settings: Settings, results: Sequence[Result]) -> Any:
     rows = list(study_rows(results))
     models = len({result.model for result in results})
     panels = [
-        _panel(alt, [row for row in rows if row["panel"] == panel], title, HEADERS[settings.measure])
+        _panel(alt, [row for row in rows if row["panel"] == panel], title, settings.measure)
         for panel, title in (("none", "bridge none"), ("lstsq", "bridge lstsq, and balanced"))
         if any(row["panel"] == panel for row in rows)
     ]
@@ -74,7 +75,9 @@ def _row(panel: str, line: str, ratio: float, value: Average) -> dict[str, str |
     }
 
 
-def _panel(alt: Any, rows: list[dict[str, str | float | None]], title: str, header: str) -> Any:
+def _panel(alt: Any, rows: list[dict[str, str | float | None]], title: str, measure: MeasureName) -> Any:
+    # Student's intervals do not know that an accuracy ends at 0 and 1
+    scale = alt.Scale(domain=[0, 1]) if measure == "accuracy" else alt.Scale(zero=False)
     lines = [name for name in _COLOURS if any(row["line"] == name for row in rows)]
     colours = alt.Scale(domain=list(_COLOURS), range=list(_COLOURS.values()))
     legend = alt.Legend(symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=3)
@@ -82,9 +85,11 @@ def _panel(alt: Any, rows: list[dict[str, str | float | None]], title: str, head
         x=alt.X("ratio:Q", title="ratio of states removed"),
         color=alt.Color("line:N", title="score", scale=colours, sort=lines, legend=legend),
     )
-    band = base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q", title=header), y2="high:Q")
+    band = base.mark_area(opacity=0.15, clip=True).encode(
+        y=alt.Y("low:Q", title=HEADERS[measure], scale=scale), y2="high:Q"
+    )
     line = base.mark_line(point=True).encode(
-        y=alt.Y("value:Q", title=header, scale=alt.Scale(zero=False)),
+        y=alt.Y("value:Q", title=HEADERS[measure], scale=scale),
         tooltip=[
             "line:N",
             "ratio:Q",
