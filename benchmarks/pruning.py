@@ -42,7 +42,6 @@ def prepared(model: str, ratio: float, configuration: str, backend: str):
     Without our backends or surgery (an old commit) only what transformers runs can be built, and only
     removed states.
     """
-    require_state_sizes()
     if backend in BACKENDS and configuration == "pruned":
         return loaded(model, ratio)
     if MISSING:
@@ -84,6 +83,9 @@ class StateSize:
     compared = False
     timeout = 2 * PROFILE.timeout
 
+    def setup(self, *_group):
+        require_state_sizes()
+
     def paired_prefill(self, model, backend, configuration, batch, seqlen):
         return {
             ratio: checked_forward(prepared(model, ratio, configuration, backend), batch, "prefill", seqlen)
@@ -116,6 +118,9 @@ class DecodeStateSize:
     paper = "decode"
     compared = False
     timeout = 2 * PROFILE.timeout
+
+    def setup(self, *_group):
+        require_state_sizes()
 
     def paired_step(self, *cell):
         model, backend, configuration, mode, batch, seqlen = cell

@@ -96,7 +96,7 @@ def check_groups(operation: str, heads: int, groups: int) -> None:
 
 
 def check_no_gradient(operation: str, tensors: Mapping[str, Tensor | None]) -> None:
-    """The fast backends write into buffers, and have no backward pass.
+    """The backends write into buffers and states, and have no backward pass.
 
     Raises:
         KernelError: if autograd would record the operation.

@@ -252,8 +252,7 @@ def _checked(
         raise KernelError(f"{operation}: unknown backend {backend!r}; use one of {', '.join(BACKENDS)}")
     if backend == "triton" and (reason := why_not_triton(x, states)):
         raise KernelError(f"{operation}: backend triton cannot compute this: {reason}")
-    if backend != "reference":
-        check_no_gradient(operation, tensors)
+    check_no_gradient(operation, tensors)
     return _function(operation, backend)
 
 

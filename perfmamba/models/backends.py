@@ -33,8 +33,8 @@ _PACKED = ("seq_idx", "cu_seqlens", "cu_seq_lens_q")
 def use_backend(model: "nn.Module", backend: str | None) -> None:
     """Choose what runs the convolutions and scans of a model from now on.
 
-    All else stays as it is: weights, caches, other models. Ours, but for `reference`, have no backward pass:
-    call the model under `torch.no_grad()` or `torch.inference_mode()`.
+    All else stays as it is: weights, caches, other models. Ours have no backward pass: call the model under
+    `torch.no_grad()` or `torch.inference_mode()`.
 
     Args:
         model: a transformers model with Mamba-1 or Mamba-2 mixers, hybrids included.

@@ -10,10 +10,6 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 
-# Read when a kernel is decorated, so before perfmamba_kernels.triton_backend is first imported.
-if not torch.cuda.is_available():
-    os.environ.setdefault("TRITON_INTERPRET", "1")
-
 
 def pytest_runtest_setup(item):
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
