@@ -1,6 +1,5 @@
 """The benchmarks that the tables are made of, by the names under which their results are stored."""
 
-import re
 from collections.abc import Mapping
 
 COMPONENT_TIME = "components.ComponentCost.track_device_time"
@@ -18,11 +17,8 @@ PAIRED_MEMORY = "pruning.StateSize.paired_memory"
 TABLE1_COMMAND = "asv run HEAD --bench ComponentCost"
 TABLE2_COMMAND = "asv run HEAD --bench StateSize"
 
-
 ELEMENT_BYTES = 4
 """Of weights and activations: the suites run in float32."""
-
-_CUT_MODEL = re.compile(r"(?P<name>.+)-(?P<layers>\d+)layers")
 
 
 def text_of(parameter: str) -> str:
@@ -34,9 +30,3 @@ def sheet_text(sheet: Mapping[str, str]) -> str:
     """Parameters for people: `mamba2-130m, backend hf, batch 8`."""
     texts = {name: text_of(value) for name, value in sheet.items()}
     return ", ".join(text if name == "model" else f"{name} {text}" for name, text in texts.items())
-
-
-def published_model(model: str) -> tuple[str, int | None]:
-    """The published model behind a suite's, and how many layers it was cut to: `mamba-130m-2layers` has 2."""
-    cut = _CUT_MODEL.fullmatch(model)
-    return (cut["name"], int(cut["layers"])) if cut else (model, None)

@@ -18,13 +18,13 @@ from benchmarks.paper_tables.suites import (
     COMPONENT_MEMORY,
     COMPONENT_TIME,
     ELEMENT_BYTES,
-    published_model,
     sheet_text,
     text_of,
 )
 from perfmamba.models.shapes import PUBLISHED_SHAPES, published_config
 from perfmamba.profiling.counts import count, dimensions
 from perfmamba.profiling.counts.layers import Count
+from perfmamba.report.labels import suite_model
 
 _COUNTED = ("GFLOP", "I/O GB/s")
 _HEADERS = ("time ms", "share %", "allocated MB")
@@ -150,7 +150,7 @@ def _costs(history: History, sheet: Mapping[str, str], **shown: str) -> _Costs:
 @cache
 def _counts(model: str, batch: int, seqlen: int) -> dict[str, Count]:
     """The counts of each component; empty for a model of no published shape."""
-    name, layers = published_model(model)
+    name, layers = suite_model(model)
     if name not in PUBLISHED_SHAPES:
         return {}
     return count(dimensions(published_config(name, layers=layers)), batch=batch, seqlen=seqlen).totals()

@@ -4,7 +4,6 @@ In: pairs of pruned and dense models, measured in turns. Out: a `Table` for each
 second, and how many sequences fit into a memory by the size of their states.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,10 +11,10 @@ from itertools import groupby
 from typing import Any
 
 from perfmamba.errors import InputError
+from perfmamba.report.labels import suite_model
 from perfmamba.report.pairs import PrunedPair
 from perfmamba.report.table import Column, Table, Value
 
-_CUT = re.compile(r"(?P<name>.+)-(?P<layers>\d+)layers")
 _GIGA = 10**9
 _COLUMNS = (
     Column("batch", "Batch", "d"),
@@ -116,8 +115,7 @@ def _size(label: str, ratio: float) -> _Size | None:
     from perfmamba.pruning.cost import expected_cost
     from perfmamba.pruning.selection import kept_count
 
-    cut = _CUT.fullmatch(label)
-    name, layers = (cut["name"], int(cut["layers"])) if cut else (label, None)
+    name, layers = suite_model(label)
     if name not in PUBLISHED_SHAPES:
         return None
     states = kept_count(published_config(name).state_size, ratio)

@@ -4,17 +4,16 @@ In: pairs of pruned and dense models, measured in turns. Out: a `Table` for each
 configuration.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from perfmamba.errors import InputError
+from perfmamba.report.labels import suite_model
 from perfmamba.report.pairs import Measure, PrunedPair, Setting
 from perfmamba.report.paper import paper_table2
 from perfmamba.report.table import Column, Table, Value
 
 _PAPER_MODEL, _PAPER_BATCH = "mamba2-130m", 8
-_CUT = re.compile(r"-\d+layers$")
 _PAPER = (
     Column("speedup_paper", "speed-up\npaper", ".2f"),
     Column("memory_saved_paper_percent", "memory saved %\npaper", ".1f"),
@@ -113,14 +112,13 @@ def _notes(pairs: Sequence[PrunedPair], against_paper: bool) -> Iterator[str]:
     yield "r: share of the states that is gone; each model was measured in turns with the dense one (r = 0)."
     yield f"low, high: the interval of the value, {confidence} confidence."
     yield "memory: at its peak, weights included."
-    if _CUT.search(setting.model):
+    whole, layers = suite_model(setting.model)
+    if layers:
         yield "A model cut to some layers: its embedding and lm_head weigh more than in the whole one."
-    if against_paper:
-        whole = _CUT.sub("", setting.model)
-        if (setting.model, setting.batch) != (_PAPER_MODEL, _PAPER_BATCH):
-            yield (
-                f"The paper's values are of a prefill of {_PAPER_MODEL}, all layers, batch {_PAPER_BATCH}, "
-                f"on an A100{'' if whole == _PAPER_MODEL else ': another model'}; compare with care."
-            )
+    if against_paper and (setting.model, setting.batch) != (_PAPER_MODEL, _PAPER_BATCH):
+        yield (
+            f"The paper's values are of a prefill of {_PAPER_MODEL}, all layers, batch {_PAPER_BATCH}, "
+            f"on an A100{'' if whole == _PAPER_MODEL else ': another model'}; compare with care."
+        )
     commits = sorted({pair.commit[:12] for pair in pairs})
     yield f"Measured at commit {', '.join(commits)}."

@@ -144,14 +144,6 @@ def test_table1_counts_flops_and_traffic_from_shapes(project, page):
     assert float(at_2048["RMSNorm"][5].replace(",", "")) == pytest.approx(moved / 1e-3 / 1e9, rel=5e-3)
 
 
-@pytest.mark.parametrize(
-    ("model", "published"),
-    [("mamba-130m-2layers", ("mamba-130m", 2)), ("mamba2-2.7b", ("mamba2-2.7b", None))],
-)
-def test_models_that_were_cut_say_so_in_their_name(model, published):
-    assert suites.published_model(model) == published
-
-
 def test_table1_counts_nothing_for_models_that_are_not_published(project, page):
     component = {"model": ["other-1b"], "component": COMPONENTS, "batch": [8], "seqlen": LENGTHS}
     project.define(definition(suites.COMPONENT_TIME, component))
