@@ -12,7 +12,7 @@ from typing import Any
 
 from perfmamba.errors import InputError
 from perfmamba.report.labels import suite_model
-from perfmamba.report.pairs import PrunedPair
+from perfmamba.report.pairs import PrunedPair, pair_notes
 from perfmamba.report.table import Column, Table, Value
 
 _GIGA = 10**9
@@ -80,15 +80,12 @@ def _table(pairs: Sequence[PrunedPair], memory_gb: float) -> Table:
             rows.append((batch, pair.ratio, _rate(batch, pair.value), *speedups, *room))
     what = f"{setting.model}, states {setting.configuration}, {setting.backend}"
     title = f"Decode step after {setting.seqlen} tokens: {what}"
-    confidence = ", ".join(f"{value:.0%}" for value in sorted({pair.confidence for pair in pairs}))
-    commits = sorted({pair.commit[:12] for pair in pairs})
-    notes = (
-        "r: share of the states that is gone; each model was measured in turns with the dense one (r = 0).",
-        f"low, high: the interval of the speed-up, {confidence} confidence.",
+    notes = pair_notes(
+        pairs,
+        "the speed-up",
         "tokens/s: the batch over the median of a step.",
         "state: scan states and convolution windows in float32, from shapes.",
         f"sequences that fit: into {memory_gb:g} GB beside the weights, by their states alone.",
-        f"Measured at commit {', '.join(commits)}.",
     )
     return Table(title, _COLUMNS, tuple(rows), frozenset(sections), notes)
 

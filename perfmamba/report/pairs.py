@@ -6,7 +6,7 @@ it. Out: a `PrunedPair` for each model, length, ratio and quantity: the newest o
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -98,6 +98,24 @@ def read_pairs(folder: Path, machine: str | None = None) -> tuple[PrunedPair, ..
             "`python -m benchmarks.meter.run HEAD --bench pruning`"
         )
     return tuple(newest.values())
+
+
+def pair_notes(pairs: Sequence[PrunedPair], value: str, *of_the_table: str) -> tuple[str, ...]:
+    """What stands below a table of pairs: what r and the interval are, and what was measured.
+
+    Args:
+        pairs: all that the table shows.
+        value: what the interval is of.
+        of_the_table: notes on its other columns.
+    """
+    confidence = ", ".join(f"{level:.0%}" for level in sorted({pair.confidence for pair in pairs}))
+    commits = ", ".join(sorted({pair.commit[:12] for pair in pairs}))
+    return (
+        "r: share of the states that is gone; each model was measured in turns with the dense one (r = 0).",
+        f"low, high: the interval of {value}, {confidence} confidence.",
+        *of_the_table,
+        f"Measured at commit {commits}.",
+    )
 
 
 def _machine_folder(folder: Path, machine: str | None) -> Path:

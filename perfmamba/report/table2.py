@@ -9,7 +9,7 @@ from itertools import groupby
 
 from perfmamba.errors import InputError
 from perfmamba.report.labels import suite_model
-from perfmamba.report.pairs import Measure, PrunedPair, Setting
+from perfmamba.report.pairs import Measure, PrunedPair, Setting, pair_notes
 from perfmamba.report.paper import paper_table2
 from perfmamba.report.table import Column, Table, Value
 
@@ -73,9 +73,8 @@ def _table(pairs: Sequence[PrunedPair], against_paper: bool) -> Table:
         paper = paper_table2().get((seqlen, ratio), (None, None)) if against_paper else ()
         rows.append((seqlen, ratio, *values, *paper))
     columns = (*_COLUMNS, *_PAPER) if against_paper else _COLUMNS
-    return Table(
-        _title(setting), columns, tuple(rows), frozenset(sections), tuple(_notes(pairs, against_paper))
-    )
+    notes = pair_notes(pairs, "the value", *_notes(setting, against_paper))
+    return Table(_title(setting), columns, tuple(rows), frozenset(sections), notes)
 
 
 def _values(pair: PrunedPair | None, measure: Measure) -> tuple[Value, ...]:
@@ -106,11 +105,7 @@ def _title(setting: Setting) -> str:
     return f"Table 2: what {what} saves in a prefill of {where}"
 
 
-def _notes(pairs: Sequence[PrunedPair], against_paper: bool) -> Iterator[str]:
-    setting = pairs[0].setting
-    confidence = ", ".join(f"{value:.0%}" for value in sorted({pair.confidence for pair in pairs}))
-    yield "r: share of the states that is gone; each model was measured in turns with the dense one (r = 0)."
-    yield f"low, high: the interval of the value, {confidence} confidence."
+def _notes(setting: Setting, against_paper: bool) -> Iterator[str]:
     yield "memory: at its peak, weights included."
     whole, layers = suite_model(setting.model)
     if layers:
@@ -120,5 +115,3 @@ def _notes(pairs: Sequence[PrunedPair], against_paper: bool) -> Iterator[str]:
             f"The paper's values are of a prefill of {_PAPER_MODEL}, all layers, batch {_PAPER_BATCH}, "
             f"on an A100{'' if whole == _PAPER_MODEL else ': another model'}; compare with care."
         )
-    commits = sorted({pair.commit[:12] for pair in pairs})
-    yield f"Measured at commit {', '.join(commits)}."
