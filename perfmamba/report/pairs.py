@@ -15,6 +15,9 @@ from typing import Any, Literal
 from perfmamba.errors import InputError
 
 Measure = Literal["time", "memory"]
+NO_DIFFERENCE = "no difference seen"
+"""The verdict in the results on a pair whose interval holds no difference that matters."""
+
 _NOTES = ".notes.jsonl"
 _DEFINITIONS = "benchmarks.definitions"
 _SUITE = "pruning."
@@ -179,7 +182,7 @@ def _pair(note: Mapping[str, Any], names: list[str], result: Mapping[str, Any]) 
         low=note["low"],
         high=note["high"],
         confidence=note["confidence"],
-        is_undecided=note["verdict"] == "no difference seen",
+        is_undecided=note["verdict"] == NO_DIFFERENCE,
         commit=str(result["commit_hash"]),
         value=_value(result, note["benchmark"], note["params"]),
         dense_value=_value(result, note["benchmark"], dense),

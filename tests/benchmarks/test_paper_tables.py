@@ -11,6 +11,7 @@ from asv.repo import get_repo
 from asv.util import UserError
 
 from benchmarks.meter.site.newest import newest_results
+from benchmarks.meter.statistics import NO_DIFFERENCE
 from benchmarks.paper_tables import suites
 from benchmarks.paper_tables.content import tables_page
 from benchmarks.paper_tables.plugin import PaperTables
@@ -226,7 +227,7 @@ def test_table2_divides_medians_where_no_pair_was_recorded(project, page):
 def test_table2_shows_recorded_pairs_with_their_intervals(project, page):
     notes = [
         pair_note(suites.PAIRED_TIME, 0.5, (0.8, 0.75, 0.82), "faster"),
-        pair_note(suites.PAIRED_TIME, 0.9, (0.99, 0.95, 1.02), "no difference seen"),
+        pair_note(suites.PAIRED_TIME, 0.9, (0.99, 0.95, 1.02), NO_DIFFERENCE),
         pair_note(suites.PAIRED_MEMORY, 0.5, (0.9, 0.89, 0.92), "smaller"),
     ]
     project.measure(project.commits[1], paired_results(), notes=notes)

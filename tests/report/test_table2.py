@@ -4,10 +4,11 @@ import json
 
 import pytest
 
+from benchmarks.meter import statistics
 from perfmamba.cli import main
 from perfmamba.errors import InputError
 from perfmamba.report.decode import decode_tables
-from perfmamba.report.pairs import Setting, read_pairs
+from perfmamba.report.pairs import NO_DIFFERENCE, Setting, read_pairs
 from perfmamba.report.paper import paper_table2
 from perfmamba.report.table2 import table2
 
@@ -79,6 +80,12 @@ def test_a_pair_is_read_with_what_it_is_of(results):
     assert not read.is_undecided
 
 
+def test_undecided_is_what_the_meter_calls_so(results):
+    (read,) = read_pairs(results(pair(verdict=statistics.NO_DIFFERENCE)))
+    assert read.is_undecided
+    assert NO_DIFFERENCE == statistics.NO_DIFFERENCE
+
+
 def test_the_newest_commit_that_has_a_cell_counts(results):
     results(pair(relative=0.5), pair(ratio=0.9, relative=0.4), date=2, commit="b" * 40)
     folder = results(pair(relative=0.9), pair(ratio=0.9, relative=0.9), date=1, commit="c" * 40)
@@ -88,7 +95,7 @@ def test_the_newest_commit_that_has_a_cell_counts(results):
 
 
 def test_savings_are_those_of_the_pairs(results):
-    undecided = pair(MEMORY, 0.9, 1.05, verdict="no difference seen")
+    undecided = pair(MEMORY, 0.9, 1.05, verdict=NO_DIFFERENCE)
     (table,) = table2(read_pairs(results(pair(), pair(MEMORY), pair(ratio=0.9, relative=1.25), undecided)))
     half, most = table.records()
     assert (half["seqlen"], half["ratio"]) == (512, 0.5)
