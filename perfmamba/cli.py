@@ -16,6 +16,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 import perfmamba
 from perfmamba.commands import Several, Switch, in_color, show
+from perfmamba.commands.choices import Backend, Mode
 from perfmamba.errors import InputError, PerfMambaError, TraceError
 from perfmamba.report import TableFormat, render
 
@@ -62,8 +63,8 @@ def profile(
     *,
     seqlen: Annotated[tuple[int, ...], Several] = (64, 512, 2048),
     batch: int = 8,
-    mode: Annotated[tuple[Literal["prefill", "decode"], ...], Several] = ("prefill",),
-    backend: Annotated[tuple[Literal["hf", "mamba_ssm", "reference", "torch", "triton"], ...], Several] = (),
+    mode: Annotated[tuple[Mode, ...], Several] = ("prefill",),
+    backend: Annotated[tuple[Backend, ...], Several] = (),
     device: str | None = None,
     dtype: str = "float32",
     layers: int | None = None,
@@ -193,7 +194,7 @@ def table_1(
     /,
     *,
     against: Literal["paper"] | None = None,
-    mode: Literal["prefill", "decode"] = "prefill",
+    mode: Mode = "prefill",
     memory: Literal["allocated", "peak", "growth"] = "allocated",
     batch: int | None = None,
     dtype: str | None = None,

@@ -4,9 +4,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from perfmamba.commands import Several, Switch, show
+from perfmamba.commands.choices import Score
 from perfmamba.errors import InputError
 from perfmamba.files import make_folder
 
@@ -21,9 +22,7 @@ def activity(
     batch: int = 8,
     seqlen: int = 512,
     tokenizer: str | None = None,
-    score: Annotated[
-        tuple[Literal["paper", "delta_b", "energy", "output", "magnitude", "random"], ...], Several
-    ] = ("paper", "output"),
+    score: Annotated[tuple[Score, ...], Several] = ("paper", "output"),
     layers: int | None = None,
     device: str | None = None,
     dtype: str = "float32",

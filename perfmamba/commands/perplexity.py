@@ -1,11 +1,12 @@
 """`perfmamba perplexity`: how well models predict a text."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from perfmamba.commands import Switch, show
+from perfmamba.commands.choices import Backend
 from perfmamba.errors import InputError
 from perfmamba.report import Column, Table, TableFormat, render
 
@@ -21,7 +22,7 @@ def perplexity(
     seqlen: int = 1024,
     stride: int = 512,
     tokenizer: str | None = None,
-    backend: Literal["hf", "mamba_ssm", "reference", "torch", "triton"] = "torch",
+    backend: Backend = "torch",
     device: str | None = None,
     dtype: str = "float32",
     format: TableFormat = "text",  # noqa: A002  # the option's name

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from perfmamba.commands import Switch, show
+from perfmamba.commands.choices import Bridge, Score
 from perfmamba.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ def prune(
     /,
     *,
     ratio: float,
-    score: Literal["paper", "delta_b", "energy", "output", "magnitude", "random"] = "output",
-    bridge: Literal["none", "lstsq", "balanced"] = "none",
+    score: Score = "output",
+    bridge: Bridge = "none",
     calibration: str | None = None,
     activity: Path | None = None,
     tokens: int = 32768,

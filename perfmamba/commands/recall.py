@@ -1,10 +1,11 @@
 """`perfmamba recall`: what models remember of what they were told."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from perfmamba.commands import Switch, show
+from perfmamba.commands.choices import Backend
 from perfmamba.report import Column, Table, TableFormat, render
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def recall(
     samples: int = 1000,
     seed: int = 0,
     vocabulary: int | None = None,
-    backend: Literal["hf", "mamba_ssm", "reference", "torch", "triton"] = "torch",
+    backend: Backend = "torch",
     device: str | None = None,
     dtype: str = "float32",
     format: TableFormat = "text",  # noqa: A002  # the option's name

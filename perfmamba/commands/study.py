@@ -2,11 +2,12 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from perfmamba.commands import Several, show
+from perfmamba.commands.choices import Backend, Bridge, Score
 from perfmamba.errors import InputError
 from perfmamba.files import replacing
 from perfmamba.report import render
@@ -25,21 +26,22 @@ def study(
     *,
     out: Path,
     ratios: Annotated[tuple[float, ...], Several] = (0.1, 0.3, 0.5, 0.7, 0.9),
-    scores: Annotated[
-        tuple[Literal["paper", "delta_b", "energy", "output", "magnitude", "random"], ...], Several
-    ] = ("paper", "random", "delta_b", "energy", "magnitude", "output"),
-    bridges: Annotated[tuple[Literal["none", "lstsq", "balanced"], ...], Several] = (
-        "none",
-        "lstsq",
-        "balanced",
+    scores: Annotated[tuple[Score, ...], Several] = (
+        "paper",
+        "random",
+        "delta_b",
+        "energy",
+        "magnitude",
+        "output",
     ),
+    bridges: Annotated[tuple[Bridge, ...], Several] = ("none", "lstsq", "balanced"),
     seeds: int = 5,
     pairs: int = 8,
     length: int = 64,
     samples: int = 1000,
     text: Path | None = None,
     calibration: str | None = None,
-    backend: Literal["hf", "mamba_ssm", "reference", "torch", "triton"] = "torch",
+    backend: Backend = "torch",
     device: str | None = None,
 ) -> None:
     """Prune models in every way, measure each, and put the results together as a table and a chart.
