@@ -6,7 +6,6 @@ padding, no sequence cut short. Data are read as they are needed, and not kept.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,9 @@ from torch import Tensor
 
 from perfmamba.errors import InputError
 from perfmamba.models.tokenizing import BYTES, TextEncoder, encoded_blocks
+from perfmamba.pruning.data_sets import HUB, HUB_FORM, open_data_set
 
 RANDOM = "random"
-HUB = "hub:"
 
 _RANDOM_WARNING = (
     "random tokens move the states as no text does: good for trying things out and for timing, "
@@ -29,7 +28,6 @@ _BYTES_WARNING = (
     "the model has no tokenizer here, so that every byte is a token: right for a model of bytes only; "
     "otherwise name its tokenizer"
 )
-_HUB_FORM = f"{HUB}OWNER/NAME[:CONFIG[:SPLIT]]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +54,9 @@ def open_calibration(
 
     Args:
         source: a text file (UTF-8); a .npy file of integers, or a folder of them; a data set with a column
-            `input_ids` or `text`, as `hub:OWNER/NAME[:CONFIG[:SPLIT]]`; or `random`. Text and arrays of one
-            dimension are cut into sequences; the rows of two dimensions are sequences as they are.
+            `input_ids` or `text`, as `hub:OWNER/NAME[:CONFIG[:SPLIT]]`, a folder in place of OWNER/NAME
+            included; or `random`. Text and arrays of one dimension are cut into sequences; the rows of two
+            dimensions are sequences as they are.
         vocabulary: the number of token ids that the model knows.
         seqlen: positions of a sequence where text or tokens are cut.
         seed: of random tokens.
@@ -73,7 +72,7 @@ def open_calibration(
     if source == RANDOM:
         found = _random(vocabulary, seqlen, seed)
     elif source.startswith(HUB):
-        found = _hub(source, seqlen, encoder)
+        found = _data_set(source, seqlen, encoder)
     elif path.is_dir() or path.suffix == ".npy":
         found = _arrays(path, seqlen)
     elif path.is_file():
@@ -81,7 +80,7 @@ def open_calibration(
     else:
         raise InputError(
             f"no calibration data {source!r}: give a text file, a .npy file or a folder of them, "
-            f"{_HUB_FORM}, or {RANDOM}"
+            f"{HUB_FORM}, or {RANDOM}"
         )
     if found.encoder == "bytes" and vocabulary > 2 * BYTES:
         found = replace(found, warning=_BYTES_WARNING)
@@ -150,40 +149,12 @@ def _array(file: Path, seqlen: int) -> Iterator[Tensor]:
         yield from _cut(blocks, seqlen)
 
 
-def _hub(source: str, seqlen: int, encoder: Callable[[], TextEncoder]) -> Calibration:
-    rows = _hub_rows(source)
-    first = next(rows, {})
-    rows = chain([first], rows)
-    if "input_ids" in first:
-        return Calibration(source, _cut((row["input_ids"] for row in rows), seqlen))
-    if "text" in first:
-        encode = encoder()
-        blocks = (encode.encode(row["text"]) for row in rows)
-        return Calibration(source, _cut(blocks, seqlen), encode.name)
-    columns = ", ".join(first) or "no rows"
-    raise InputError(f"{source} has {columns}; a column input_ids or text is needed")
-
-
-def _hub_rows(source: str) -> Iterator[dict[str, Any]]:
-    """The rows of a data set, streamed.
-
-    Raises:
-        InputError: if the package `datasets` is absent, or the data set cannot be had.
-    """
-    name, _, rest = source.removeprefix(HUB).partition(":")
-    config, _, split = rest.partition(":")
-    try:
-        datasets = import_module("datasets")
-    except ImportError:
-        raise InputError(f"{source}: the package datasets is needed; pip install 'perfmamba[data]'") from None
-    try:
-        yield from datasets.load_dataset(name, config or None, split=split or "train", streaming=True)
-    except Exception as error:
-        # datasets raises its own, huggingface_hub's, the network's and the operating system's errors here
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(
-            f"cannot get the data set {source}: {reason}; check {_HUB_FORM} and the network, or give a file"
-        ) from error
+def _data_set(source: str, seqlen: int, encoder: Callable[[], TextEncoder]) -> Calibration:
+    found = open_data_set(source)
+    if found.column == "input_ids":
+        return Calibration(found.name, _cut(found.values, seqlen))
+    encode = encoder()
+    return Calibration(found.name, _cut(map(encode.encode, found.values), seqlen), encode.name)
 
 
 def _cut(blocks: Iterable[Any], seqlen: int) -> Iterator[Tensor]:

@@ -1,5 +1,6 @@
 """Calibration data of every kind: the tokens they give, and what is refused."""
 
+import re
 import sys
 import types
 from itertools import islice
@@ -111,6 +112,9 @@ def test_a_data_set_that_cannot_be_used_is_said(data_sets):
         InputError, match=r"cannot get the data set hub:a/b:c: a/b is nowhere; check hub:OWNER"
     ):
         opened("hub:a/b:c")
+    for source in ("hub:", "hub::a", "hub:a/b:c:train[:10]"):
+        with pytest.raises(InputError, match=re.escape(f"no data set {source!r}: give hub:OWNER/NAME[")):
+            opened(source)
 
 
 def test_without_datasets_its_absence_is_said(monkeypatch):
