@@ -14,8 +14,7 @@ from perfmamba.errors import InputError
 from perfmamba.pruning.bridge import BRIDGES, BridgeName, lost_output, projections
 from perfmamba.pruning.card import Card, CheckpointFormat
 from perfmamba.pruning.cost import expected_cost
-from perfmamba.pruning.magnitude import projection_magnitudes
-from perfmamba.pruning.scores import SCORES
+from perfmamba.pruning.scores import SCORES, SCORES_WITHOUT_DATA, scores_without_data
 from perfmamba.pruning.selection import Selection, kept_count, select, select_highest
 from perfmamba.pruning.surgery import check_prunable, pruned
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from perfmamba.models import LoadedModel
     from perfmamba.pruning.activity import Activity
 
-_WITHOUT_DATA = ("magnitude", "random")
 _PACKAGES = ("perfmamba", "torch", "transformers")
 
 
@@ -62,7 +60,7 @@ class Recipe:
         """What of it is measured on data, in words; None if nothing."""
         if self.bridge != "none":
             return f"bridge {self.bridge}"
-        return None if self.score in _WITHOUT_DATA else f"score {self.score}"
+        return None if self.score in SCORES_WITHOUT_DATA else f"score {self.score}"
 
 
 def prune_by(
@@ -124,12 +122,7 @@ def prune_by(
 def _selection(recipe: Recipe, model: "PreTrainedModel", activity: "Activity | None") -> Selection:
     if activity is not None:
         return select(activity, ratio=recipe.ratio, score=recipe.score, align=recipe.align, seed=recipe.seed)
-    ranking = projection_magnitudes(model)
-    if recipe.score == "random":
-        generator = torch.Generator().manual_seed(recipe.seed)
-        ranking = tuple(
-            torch.rand(layer.shape, generator=generator, dtype=torch.float64) for layer in ranking
-        )
+    ranking = scores_without_data(model, recipe.score, seed=recipe.seed)
     return select_highest(ranking, ratio=recipe.ratio, score=recipe.score, align=recipe.align)
 
 
