@@ -4,13 +4,9 @@
 
 In: a seed and a curriculum. Out: a checkpoint folder that transformers loads, with a card. The curriculum
 is what makes it quick: few pairs in short sequences first, and the next stage as soon as one is mastered.
-
-Training needs gradients, so transformers' own torch functions run the scan, not this project's kernels.
 """
 
-import json
 import platform
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch.nn import functional
 
-from perfmamba.errors import InputError, PerfMambaError
+from perfmamba.errors import InputError
+from perfmamba.evaluation.checkpoint import save_checkpoint
 from perfmamba.evaluation.recall import UNSCORED, RecallTask, accuracy, recall_batch
-from perfmamba.files import make_folder, replacing
-from perfmamba.models.backends import use_backend
+from perfmamba.evaluation.trainable import descend, trainable, untrained
+from perfmamba.evaluation.training_runs import reporting, training_command
 from perfmamba.models.shapes import mamba1_config, mamba2_config
 
 if TYPE_CHECKING:
@@ -90,23 +87,11 @@ def recall_model(kind: Kind, *, seed: int, vocabulary: int = 256) -> "PreTrained
 
     Mamba-2 has N = 64 and 4 heads of 32 channels, Mamba-1 its usual N = 16.
     """
-    import transformers
-
     shape: dict[str, Any] = {"d_model": 64, "n_layer": 2, "vocab_size": vocabulary}
+    if kind == "mamba":
+        return untrained(mamba1_config(**shape), seed=seed)
     # short chunks: transformers' torch function pads every sequence to a multiple of one
-    config = (
-        mamba2_config(**shape, d_state=64, headdim=32, chunk_size=32)
-        if kind == "mamba2"
-        else mamba1_config(**shape)
-    )
-    auto_model: Any = transformers.AutoModelForCausalLM
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model: PreTrainedModel = auto_model.from_config(config)
-    use_backend(model, "hf")
-    # transformers looks for a fused kernel in train mode; there is no dropout that would need it
-    model.train(mode=False)
-    return model
+    return untrained(mamba2_config(**shape, d_state=64, headdim=32, chunk_size=32), seed=seed)
 
 
 def train(
@@ -122,23 +107,33 @@ def train(
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
     total_steps = 0
-    for index, stage in enumerate(curriculum):
-        for step in range(1, stage.steps + 1):
-            total_steps += 1
-            rate = _learning_rate(stage, step, total_steps)
-            loss = _optimize(model, optimizer, rate, stage.task, generator)
-            if step % _CHECK_EVERY and step != stage.steps:
-                continue
-            checked = accuracy(model, stage.task, samples=_CHECK_SAMPLES, seed=_CHECK_SEED)
-            yield Progress(index, step, total_steps, loss, checked)
-            if stage.mastered is not None and checked.value >= stage.mastered:
-                break
-        else:
-            if stage.mastered is not None:
-                raise InputError(
-                    f"{stage.task.pairs} pairs in {stage.task.length} tokens: accuracy {checked.value:.3f} "
-                    f"after {stage.steps} steps, not {stage.mastered}; try another seed"
-                )
+    with trainable(model):
+        for index, stage in enumerate(curriculum):
+            for step in range(1, stage.steps + 1):
+                total_steps += 1
+                rate = _learning_rate(stage, step, total_steps)
+                loss = _optimize(model, optimizer, rate, stage.task, generator)
+                if step % _CHECK_EVERY and step != stage.steps:
+                    continue
+                checked = accuracy(model, stage.task, samples=_CHECK_SAMPLES, seed=_CHECK_SEED)
+                yield Progress(index, step, total_steps, loss, checked)
+                if stage.mastered is not None and checked.value >= stage.mastered:
+                    break
+            else:
+                _require_no_goal(stage, checked)
+
+
+def _require_no_goal(stage: Stage, checked: "Proportion") -> None:
+    """A stage has taken all its steps: that is as it should be if it has no goal.
+
+    Raises:
+        InputError: if it has one.
+    """
+    if stage.mastered is not None:
+        raise InputError(
+            f"{stage.task.pairs} pairs in {stage.task.length} tokens: accuracy {checked.value:.3f} "
+            f"after {stage.steps} steps, not {stage.mastered}; try another seed"
+        )
 
 
 def _learning_rate(stage: Stage, step: int, total_steps: int) -> float:
@@ -157,42 +152,10 @@ def _optimize(
 ) -> float:
     """One step on the next batch; gives its loss, nats a query."""
     batch = recall_batch(task, _BATCH, generator)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
     logits = model(batch.tokens, use_cache=False).logits  # (b, l, vocabulary)
     loss = functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=UNSCORED)
-    optimizer.zero_grad()
-    torch.autograd.backward(loss)
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
+    descend(model, optimizer, loss, learning_rate=rate)
     return loss.item()
-
-
-def save_checkpoint(model: "PreTrainedModel", folder: Path, card: str) -> None:
-    """Write config.json, model.safetensors and README.md, each at once; an older checkpoint is replaced.
-
-    Raises:
-        InputError: if the folder or a file cannot be written.
-    """
-    from safetensors.torch import save_file
-
-    make_folder(folder)
-    weights = {name: value for name, value in model.state_dict().items() if name != "lm_head.weight"}
-    with replacing(folder / "model.safetensors") as partial:
-        save_file(weights, partial, metadata={"format": "pt"})  # transformers asks for this entry
-    with replacing(folder / "config.json") as partial:
-        partial.write_text(_config_text(model), encoding="utf-8")
-    with replacing(folder / "README.md") as partial:
-        partial.write_text(card, encoding="utf-8")
-
-
-def _config_text(model: "PreTrainedModel") -> str:
-    """The config.json of a model."""
-    values = json.loads(model.config.to_json_string())
-    # its default, infinity, which JSON has not and older versions of transformers cannot read as written
-    values.pop("time_step_limit", None)
-    values |= {"architectures": [type(model).__name__], "dtype": "float32"}
-    return json.dumps(values, indent=2) + "\n"
 
 
 def model_card(kind: Kind, seed: int, threads: int, state: Progress, curriculum: Sequence[Stage]) -> str:
@@ -219,30 +182,17 @@ def run(kind: Kind, seed: int, threads: int, folder: Path) -> None:
     """Train with a progress bar on stderr, and keep the newest checkpoint in `folder`.
 
     Raises:
-        InputError: if a stage is not mastered, or the folder holds something already or cannot be written.
+        InputError: if a stage is not mastered, or the folder cannot be written.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
-
-    if folder.exists() and any(folder.iterdir()):
-        raise InputError(f"--out {folder}: something is there already; name another folder")
-    torch.set_num_threads(threads)
     model = recall_model(kind, seed=seed)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[news]}"),
-        TimeElapsedColumn(),
-    )
-    with Bar(*columns, console=Console(stderr=True)) as bar:
-        shown = bar.add_task(f"{kind} seed {seed}", total=len(CURRICULUM), news="")
+    with reporting(f"{kind} seed {seed}", total=len(CURRICULUM)) as report:
         for state in train(model, seed=seed):
             save_checkpoint(model, folder, model_card(kind, seed, threads, state, CURRICULUM))
             task = CURRICULUM[state.stage].task
-            news = f"step {state.total_steps}: {task.pairs} pairs, accuracy {state.checked.value:.3f}"
-            bar.update(shown, completed=state.stage, news=news)
-        bar.update(shown, completed=len(CURRICULUM))
+            report(
+                state.stage,
+                f"step {state.total_steps}: {task.pairs} pairs, accuracy {state.checked.value:.3f}",
+            )
 
 
 def main(
@@ -260,18 +210,7 @@ def main(
         seed: Seeds the weights and the sequences.
         threads: CPU threads; their number changes the last digits.
     """
-    try:
-        run(kind, seed, threads, out)
-    except KeyboardInterrupt:
-        kept = (out / "model.safetensors").exists()
-        print(
-            f"interrupted; {f'the last checkpoint is in {out}' if kept else 'nothing is kept'}",
-            file=sys.stderr,
-        )
-        sys.exit(130)
-    except PerfMambaError as error:
-        print(f"training: {error}", file=sys.stderr)
-        sys.exit(2)
+    training_command(lambda: run(kind, seed, threads, out), out=out, threads=threads)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,7 @@
 """Training, on a model and a task so small that it takes seconds."""
 
-import json
-
 import pytest
 import torch
-from torch.testing import assert_close
 
 from perfmamba.errors import InputError
 from perfmamba.evaluation import training
@@ -16,25 +13,24 @@ from perfmamba.evaluation.training import (
     main,
     model_card,
     recall_model,
-    save_checkpoint,
     train,
 )
-from perfmamba.models import load_model, use_backend
-from tests.small_models import small_mamba2
+from perfmamba.models import load_model
+from tests.small_models import small_mamba1, small_mamba2
 
 TASK = RecallTask(pairs=2, length=8, vocabulary=12)
 
 
-def trained(stages):
-    model = small_mamba2()
-    use_backend(model, "hf")
+def trained(stages, make=small_mamba2):
+    model = make()
     return model, list(train(model, seed=0, curriculum=stages))
 
 
-def test_it_learns_what_it_is_asked():
-    untrained = small_mamba2()
-    assert accuracy(untrained, TASK, samples=100).value < 0.3
-    model, states = trained([Stage(RecallTask(1, 4, 12), 300, mastered=0.95), Stage(TASK, 300, mastered=0.9)])
+@pytest.mark.parametrize("make", [small_mamba1, small_mamba2])
+def test_it_learns_what_it_is_asked(make):
+    assert accuracy(make(), TASK, samples=100).value < 0.3
+    stages = [Stage(RecallTask(1, 4, 12), 300, mastered=0.95), Stage(TASK, 300, mastered=0.9)]
+    model, states = trained(stages, make)
     assert [state.stage for state in states] == sorted(state.stage for state in states)
     assert states[-1].stage == 1
     assert states[-1].checked.value >= 0.9
@@ -64,24 +60,6 @@ def test_the_weights_depend_on_the_seed_alone(kind):
     assert torch.equal(rng, torch.get_rng_state())
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-
-
-@pytest.mark.parametrize("kind", ["mamba", "mamba2"])
-def test_a_checkpoint_is_what_transformers_loads(kind, tmp_path):
-    model = recall_model(kind, seed=0)
-    save_checkpoint(model, tmp_path / "tiny", "a card")
-    tokens = torch.arange(40)[None]
-    with torch.inference_mode():
-        assert_close(load_model(str(tmp_path / "tiny")).model(tokens).logits, model(tokens).logits)
-    assert sorted(path.name for path in (tmp_path / "tiny").iterdir()) == [
-        "README.md",
-        "config.json",
-        "model.safetensors",
-    ]
-    assert sum(path.stat().st_size for path in (tmp_path / "tiny").iterdir()) < 500_000
-    text = (tmp_path / "tiny" / "config.json").read_text()
-    assert "Infinity" not in text
-    assert json.loads(text)["architectures"] == [type(model).__name__]
 
 
 def test_the_curriculum_ends_with_what_the_study_asks():
