@@ -42,7 +42,8 @@ def step_size(dt: Tensor, bias: Tensor | None, use_softplus: bool) -> Tensor:
     return softplus(dt) if use_softplus else dt
 
 
-def skip_and_gate(y: Tensor, x: Tensor, skip: Tensor | None, gate: Tensor | None) -> Tensor:
-    """(y + skip x) SiLU(gate), in y's dtype; without what is None."""
-    y = y if skip is None else y + skip.to(y.dtype) * x
-    return y if gate is None else y * silu(gate.to(y.dtype))
+def skip_and_gate_(y: Tensor, x: Tensor, skip: Tensor | None, gate: Tensor | None) -> Tensor:
+    """(y + skip x) SiLU(gate), without what is None, in y's place and dtype; y."""
+    if skip is not None:
+        y.addcmul_(x, skip.to(y.dtype))
+    return y if gate is None else y.mul_(silu(gate.to(y.dtype)))

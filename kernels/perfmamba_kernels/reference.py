@@ -18,7 +18,7 @@ from perfmamba_kernels.elementwise import (
     activate_,
     arithmetic,
     first_state,
-    skip_and_gate,
+    skip_and_gate_,
     step_size,
 )
 from perfmamba_kernels.packing import each_sequence
@@ -122,7 +122,7 @@ def selective_state_update(
     h = decay * state.to(dtype) + (dt * inputs)[:, :, None] * B.to(dtype)[:, None, :]
     state.copy_(h)
     y = (h * C.to(dtype)[:, None, :]).sum(-1)  # (b, d)
-    return skip_and_gate(y, inputs, D, z).to(x.dtype)
+    return skip_and_gate_(y, inputs, D, z).to(x.dtype)
 
 
 def ssd(
@@ -200,4 +200,4 @@ def ssd_update(
     h = decay * state.to(dtype) + (dt[:, :, None] * inputs)[..., None] * B[:, :, None, :]
     state.copy_(h)
     y = (h * C[:, :, None, :]).sum(-1)  # (b, h, p)
-    return skip_and_gate(y, inputs, None if D is None else D[:, None], z).to(x.dtype)
+    return skip_and_gate_(y, inputs, None if D is None else D[:, None], z).to(x.dtype)

@@ -31,27 +31,35 @@ def causal_conv1d(
     """
     dtype, taps, length = arithmetic(x), weight.shape[1], x.shape[2]
     before = x.new_zeros((*x.shape[:2], taps - 1)) if initial_states is None else initial_states.to(x.dtype)
-    weight, bias = weight.to(dtype)[..., None], bias if bias is None else bias.to(dtype)[:, None]  # (c, k, 1)
+    filters = weight.t().to(dtype).contiguous()[..., None]  # (k, c, 1): a tap's values next to each other
+    bias = bias if bias is None else bias.to(dtype)[:, None]
     y = torch.empty_like(x)
-    head = torch.cat([before, x[:, :, :BLOCK]], dim=2)  # (b, c, k - 1 + BLOCK)
+    head = _join(before, x[:, :, :BLOCK])  # (b, c, k - 1 + BLOCK)
     for start in range(0, length, BLOCK):
         end = min(start + BLOCK, length)
         window = x[:, :, start - taps + 1 : end] if start else head
-        _filter(window.to(dtype), weight, bias, y[:, :, start:end], activation)
-    last = torch.cat([before, x[:, :, max(0, length - taps + 1) :]], dim=2)
+        _filter(window.to(dtype), filters, bias, y[:, :, start:end], activation)
+    last = _join(before, x[:, :, max(0, length - taps + 1) :])
     return y, last[:, :, last.shape[2] - taps + 1 :].clone()
 
 
-def _filter(window: Tensor, weight: Tensor, bias: Tensor | None, y: Tensor, activation: str | None) -> None:
+def _join(before: Tensor, x: Tensor) -> Tensor:
+    """One behind the other along the positions, the axes in the order of x in memory."""
+    if x.stride(1) == 1:
+        return torch.cat([before.transpose(1, 2), x.transpose(1, 2)], dim=1).transpose(1, 2)
+    return torch.cat([before, x], dim=2)
+
+
+def _filter(window: Tensor, filters: Tensor, bias: Tensor | None, y: Tensor, activation: str | None) -> None:
     """Write the outputs of a window (b, c, k - 1 + q) to y (b, c, q)."""
     length = y.shape[2]
     total = y if y.dtype == window.dtype else torch.empty_like(y, dtype=window.dtype)
     if bias is None:
-        torch.mul(window[:, :, :length], weight[:, 0], out=total)
+        torch.mul(window[:, :, :length], filters[0], out=total)
     else:
-        torch.addcmul(bias, window[:, :, :length], weight[:, 0], out=total)
-    for tap in range(1, weight.shape[1]):
-        total.addcmul_(window[:, :, tap : tap + length], weight[:, tap])
+        torch.addcmul(bias, window[:, :, :length], filters[0], out=total)
+    for tap in range(1, len(filters)):
+        total.addcmul_(window[:, :, tap : tap + length], filters[tap])
     activate_(total, activation)
     if total is not y:
         y.copy_(total)

@@ -3,20 +3,20 @@
 In and out: as `perfmamba_kernels.reference`, whose numbers these give up to the order of sums.
 
 Each channel and state decays at a rate of its own, so there is no matrix product to be had, and the
-recurrence itself goes from position to position: one call a position. All else is done for a chunk of
-positions at a time. Channels come last in memory, because they are many and states are few. What is needed
-beside inputs and outputs does not grow with the length. Letters: see `reference`; q positions of a chunk.
+recurrence itself goes from position to position: one call a position. All else is done for a block of
+positions at a time, and what needs no states for a chunk of blocks. Channels come last in memory, because
+they are many and states are few. What is needed beside inputs and outputs does not grow with the length.
+Letters: see `reference`; q positions of a chunk, k of a block.
 """
 
 import torch
 from torch import Tensor
-from torch.nn.functional import silu
 
-from perfmamba_kernels.elementwise import arithmetic, first_state, skip_and_gate, step_size
-from perfmamba_kernels.torch_backend.blocks import in_cache
+from perfmamba_kernels.elementwise import arithmetic, first_state, skip_and_gate_, step_size
+from perfmamba_kernels.torch_backend.blocks import decay, in_cache
 
-CHUNK = 32
-"""Positions a chunk: decays and states of a chunk, 2 q n d numbers, should stay in the cache."""
+CHUNK, BLOCK = 64, 8
+"""Positions a chunk and a block: decays and states of a block, 2 k n d numbers, should stay in the cache."""
 
 
 def selective_scan(
@@ -42,19 +42,17 @@ def selective_scan(
     final = first_state(u, (batch, channels, states), initial_state)
     y = u.new_empty((batch, length, channels))
     rates = A.t().to(dtype).contiguous()  # (n, d)
-    chunk = _Chunk(u, states, min(CHUNK, length))
+    chunk = _Chunk(u, states)
     for row in range(batch):
         state = final[row].t().contiguous()  # (n, d)
         for start in range(0, length, CHUNK):
             part = (row, slice(None), slice(start, start + CHUNK))
             inputs = _channels_last(u[part]).to(dtype)  # (q, d)
             steps = step_size(_channels_last(delta[part]).to(dtype), delta_bias, delta_softplus)  # (q, d)
-            scanned = chunk.scan(state, inputs, steps, rates, B[part].t().to(dtype), C[part].t().to(dtype))
-            if D is not None:
-                scanned.addcmul_(inputs, D.to(dtype))
-            if z is not None:
-                scanned.mul_(silu(_channels_last(z[part]).to(dtype)))
-            y[row, start : start + CHUNK] = scanned
+            writes, reads = (_channels_last(matrix[part]).to(dtype) for matrix in (B, C))  # (q, n)
+            scanned = chunk.scan(state, inputs, steps, rates, writes, reads)
+            gate = None if z is None else _channels_last(z[part])
+            y[row, start : start + CHUNK] = skip_and_gate_(scanned, inputs, D, gate)
         final[row] = state.t()
     return y.transpose(1, 2), final
 
@@ -74,14 +72,13 @@ class _Chunk:
     Args:
         u: (b, d, l), for its dtype, device and number of channels.
         states: n.
-        length: the longest chunk.
     """
 
-    def __init__(self, u: Tensor, states: int, length: int) -> None:
-        dtype = arithmetic(u)
-        self._decays = u.new_empty((length, states, u.shape[1]), dtype=dtype)
-        self._states = u.new_empty((length, states, u.shape[1]), dtype=dtype)
-        self._y = u.new_empty((length, 1, u.shape[1]), dtype=dtype)
+    def __init__(self, u: Tensor, states: int) -> None:
+        dtype, (_, channels, length) = arithmetic(u), u.shape
+        self._decays = u.new_empty((min(BLOCK, length), states, channels), dtype=dtype)
+        self._states = torch.empty_like(self._decays)
+        self._y = u.new_empty((min(CHUNK, length), 1, channels), dtype=dtype)
 
     def scan(self, state: Tensor, u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
         """The chunk's y (q, d), valid until the next call.
@@ -94,14 +91,23 @@ class _Chunk:
             B: (q, n).
             C: (q, n).
         """
-        length = len(u)
-        decays = torch.mul(dt[:, None], A, out=self._decays[:length]).exp_()  # (q, n, d)
-        states = torch.mul((dt * u)[:, None], B[..., None], out=self._states[:length])  # (q, n, d)
+        y = self._y[: len(u)]
+        for block in zip(*(torch.split(rows, BLOCK) for rows in (dt, dt * u, B, C, y)), strict=True):
+            self._scan_block(state, A, *block)
+        return y[:, 0]
+
+    def _scan_block(
+        self, state: Tensor, A: Tensor, dt: Tensor, weighted: Tensor, B: Tensor, C: Tensor, y: Tensor
+    ) -> None:
+        """Take the state through a block, and write its y (k, 1, d)."""
+        decays = torch.mul(dt[:, None], A, out=self._decays[: len(dt)])  # (k, n, d)
+        decay(decays, out=decays)
+        states = torch.mul(weighted[:, None], B[..., None], out=self._states[: len(dt)])  # (k, n, d)
         before = state
-        for after, decay in zip(states.unbind(), decays.unbind(), strict=True):
-            before = after.addcmul_(decay, before)
+        for after, decayed in zip(states.unbind(), decays.unbind(), strict=True):
+            before = after.addcmul_(decayed, before)
         state.copy_(before)
-        return torch.bmm(C[:, None], states, out=self._y[:length])[:, 0]
+        torch.bmm(C[:, None], states, out=y)
 
 
 def selective_state_update(
@@ -127,10 +133,10 @@ def selective_state_update(
     A, B, C = A.to(dtype), B.to(dtype)[:, None], C.to(dtype)[..., None]
     weighted, steps = (steps * inputs)[..., None], steps[..., None]  # (b, d, 1)
     y = torch.empty_like(inputs, memory_format=torch.contiguous_format)
-    for rows in in_cache(state):
-        h = state[rows].to(dtype)  # (b, d, n), the state itself if it has that dtype
-        h.mul_((steps[rows] * A).exp_()).addcmul_(weighted[rows], B[rows])
-        torch.bmm(h, C[rows], out=y[rows][..., None])
-        if h.dtype != state.dtype:
-            state[rows] = h
-    return skip_and_gate(y, inputs, D, z).to(x.dtype)
+    for states, step, written, writes, reads, read in in_cache(state, steps, weighted, B, C, y[..., None]):
+        h = states.to(dtype)  # (b, d, n), the state itself if it has that dtype
+        h.mul_((step * A).exp_()).addcmul_(written, writes)
+        torch.bmm(h, reads, out=read)
+        if h is not states:
+            states.copy_(h)
+    return skip_and_gate_(y, inputs, D, z).to(x.dtype)

@@ -11,11 +11,10 @@ that they stay in the cache. Letters: see `reference`; q positions of a chunk, r
 
 import torch
 from torch import Tensor
-from torch.nn.functional import silu
 
-from perfmamba_kernels.elementwise import NO_LIMIT, arithmetic, first_state, skip_and_gate, step_size
+from perfmamba_kernels.elementwise import NO_LIMIT, arithmetic, first_state, skip_and_gate_, step_size
 from perfmamba_kernels.packing import each_sequence
-from perfmamba_kernels.torch_backend.blocks import in_cache
+from perfmamba_kernels.torch_backend.blocks import decay, in_cache
 
 CHUNK = 32
 """Positions a chunk. The work within chunks grows with it, calls and passes over the state get fewer."""
@@ -49,6 +48,7 @@ def ssd(
     dtype, (batch, length, heads, head_dim), (groups, states) = arithmetic(x), x.shape, B.shape[2:]
     final = first_state(x, (batch, heads, head_dim, states), initial_states)
     y = x.new_empty(x.shape)
+    skip = None if D is None else D[:, None]  # (h, 1)
     full_chunk = _Chunk(x, groups, min(CHUNK, length))
     last_chunk = _Chunk(x, groups, length % CHUNK)
     for row in range(batch):
@@ -61,11 +61,7 @@ def ssd(
             scanned = chunk.scan(
                 state, inputs, steps, steps * A.to(dtype), B[part].to(dtype), C[part].to(dtype)
             )
-            if D is not None:
-                scanned.addcmul_(inputs, D[:, None].to(dtype))
-            if z is not None:
-                scanned.mul_(silu(z[part].to(dtype)))
-            y[part] = scanned
+            y[part] = skip_and_gate_(scanned, inputs, skip, None if z is None else z[part])
         final[row] = state.transpose(1, 2).reshape(heads, head_dim, states)
     return y, final
 
@@ -110,11 +106,11 @@ class _Chunk:
         attention = self._attend(since_start.t().contiguous(), B, C)  # (h, q, q)
         within = torch.bmm(attention, weighted.transpose(0, 1), out=self._within)  # (h, q, p)
         before = torch.bmm(C, state, out=self._before)  # (g, q, r p)
-        self._decayed_output(before, since_start.exp()).add_(within.transpose(0, 1))
+        self._decayed_output(before, decay(since_start)).add_(within.transpose(0, 1))
         whole = since_start[-1]  # (h,)
         by_head = torch.unflatten(state, 2, (self._shares[1], -1))  # (g, n, r, p)
-        by_head.mul_(whole.exp().view(self._shares)[:, None, :, None])
-        weighted.mul_((whole - since_start).exp()[..., None])
+        by_head.mul_(decay(whole).view(self._shares)[:, None, :, None])
+        weighted.mul_(decay(whole - since_start)[..., None])
         added = weighted.view(len(x), self._shares[0], -1).transpose(0, 1)  # (g, q, r p)
         state.baddbmm_(B.transpose(1, 2), added)
         return self._y
@@ -124,15 +120,16 @@ class _Chunk:
         scores = torch.bmm(C, B.transpose(1, 2), out=self._scores).tril_()  # (g, q, q)
         torch.sub(since_start[..., None], since_start[:, None], out=self._attention)
         # above the diagonal the difference may be large, and its exponential infinite
-        self._attention.tril_().exp_().view(*self._shares, *scores.shape[1:]).mul_(scores[:, None])
-        return self._attention
+        decays = decay(self._attention.tril_(), out=self._attention)
+        decays.view(*self._shares, *scores.shape[1:]).mul_(scores[:, None])
+        return decays
 
-    def _decayed_output(self, before: Tensor, decay: Tensor) -> Tensor:
+    def _decayed_output(self, before: Tensor, decays: Tensor) -> Tensor:
         """What the state before the chunk gives at each position: (q, h, p)."""
         by_group = torch.unflatten(self._y, 1, self._shares)  # (q, g, r, p)
-        decay = torch.unflatten(decay, 1, self._shares)[..., None]  # (q, g, r, 1)
+        decays = torch.unflatten(decays, 1, self._shares)[..., None]  # (q, g, r, 1)
         before = torch.unflatten(before, 2, (self._shares[1], -1)).transpose(0, 1)  # (q, g, r, p)
-        torch.mul(before, decay, out=by_group)
+        torch.mul(before, decays, out=by_group)
         return self._y
 
 
@@ -156,17 +153,17 @@ def ssd_update(
         y (b, h, p).
     """
     dtype, groups = arithmetic(x), B.shape[1]
+    shared = x.shape[1] // groups * x.shape[2]  # r p
     inputs, B, C = x.to(dtype), B.to(dtype), C.to(dtype)
     steps = step_size(dt.to(dtype), dt_bias, dt_softplus).clamp(*dt_limit)  # (b, h)
-    decay = torch.exp(steps * A.to(dtype))[..., None, None]  # (b, h, 1, 1)
+    decays = torch.exp(steps * A.to(dtype))[..., None, None]  # (b, h, 1, 1)
     weighted = torch.unflatten(steps[..., None] * inputs, 1, (groups, -1))[..., None]  # (b, g, r, p, 1)
     y = torch.empty_like(inputs, memory_format=torch.contiguous_format)
-    for rows in in_cache(state):
-        h = state[rows].to(dtype)  # (b, h, p, n), the state itself if it has that dtype
-        torch.unflatten(h.mul_(decay[rows]), 1, (groups, -1)).addcmul_(weighted[rows], B[rows, :, None, None])
-        by_group = h.reshape(-1, h[0].numel() // groups // h.shape[-1], h.shape[-1])  # (b g, r p, n)
-        read = C[rows].reshape(len(by_group), -1, 1)  # (b g, n, 1)
-        torch.bmm(by_group, read, out=y[rows].view(len(by_group), -1, 1))
-        if h.dtype != state.dtype:
-            state[rows] = h
-    return skip_and_gate(y, inputs, None if D is None else D[:, None], z).to(x.dtype)
+    for states, decayed, written, writes, reads, read in in_cache(state, decays, weighted, B, C, y):
+        h = states.to(dtype)  # (b, h, p, n), the state itself if it has that dtype
+        torch.unflatten(h.mul_(decayed), 1, (groups, -1)).addcmul_(written, writes[:, :, None, None])
+        by_group = h.reshape(len(h) * groups, shared, h.shape[3])  # (b g, r p, n)
+        torch.bmm(by_group, reads.reshape(*by_group.shape[::2], 1), out=read.view(*by_group.shape[:2], 1))
+        if h is not states:
+            states.copy_(h)
+    return skip_and_gate_(y, inputs, None if D is None else D[:, None], z).to(x.dtype)
