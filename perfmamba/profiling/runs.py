@@ -14,7 +14,7 @@ from perfmamba.environment import capture_environment
 from perfmamba.models import LoadedModel, annotate, running_packages, use_backend
 from perfmamba.profiling import Cost, break_down, read_trace
 from perfmamba.profiling.completeness import missing_from
-from perfmamba.profiling.counts import Count, count, dimensions
+from perfmamba.profiling.counts import COUNTED_MODELS, Count, count, dimensions
 from perfmamba.profiling.recording import latencies_ms, record_trace
 from perfmamba.profiling.results import (
     Cell,
@@ -150,7 +150,7 @@ def _with_costs(result: CellResult, loaded: LoadedModel, folder: Path) -> CellRe
 
 def _counts(loaded: LoadedModel, cell: Cell) -> dict[str, Count]:
     """FLOPs and traffic by component; empty for a model whose shapes are not known to the counter."""
-    if loaded.model.config.model_type not in {"mamba", "mamba2"}:
+    if loaded.model.config.model_type not in COUNTED_MODELS:
         return {}
     sizes = dimensions(loaded.model.config)
     return count(sizes, batch=cell.batch, seqlen=cell.seqlen, mode=cell.mode).totals()

@@ -1,15 +1,13 @@
 """What a pruned model should cost, from its shapes alone.
 
-In: a model. Out: its size, its work and its state, by the formulas of `perfmamba.profiling.counts` and, for a
-bridge, the same conventions. These are lower bounds on work and traffic, not times.
+In: a model. Out: its size, its work and its state, by the formulas of `perfmamba.profiling.counts`. These are
+lower bounds on work and traffic, not times.
 """
 
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from perfmamba.profiling.counts import Count, Mode, count, dimensions
-from perfmamba.profiling.counts.layers import causal_conv
+from perfmamba.profiling.counts import COUNTED_MODELS, Count, Dimensions, Mode, count, dimensions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
 PREFILL_TOKENS = 2048
 MANY_SEQUENCES = 64
 _FLOAT32_BYTES = 4
-_COUNTED = {"mamba", "mamba2", "perfmamba_mamba2"}
 
 
 @dataclass(frozen=True)
@@ -45,72 +42,28 @@ class ExpectedCost:
 def expected_cost(model: "PreTrainedModel", *, element_bytes: int) -> ExpectedCost:
     """What a model should cost with weights and activations of `element_bytes` each."""
     parameters = sum(weight.numel() for weight in model.parameters())
-    config: Any = model.config
-    if config.model_type not in _COUNTED:
+    if model.config.model_type not in COUNTED_MODELS:
         return ExpectedCost(parameters)
+    sizes = dimensions(model.config)
 
     def moved(batch: int) -> int:
-        return _counted(config, batch, 1, "decode").moved_bytes(element_bytes=element_bytes)
+        return _counted(sizes, batch, 1, "decode").moved_bytes(element_bytes=element_bytes)
 
     return ExpectedCost(
         parameters=parameters,
-        prefill_flops=_counted(config, 1, PREFILL_TOKENS, "prefill").flops,
-        decode_flops=_counted(config, 1, 1, "decode").flops,
-        state_bytes=_state_bytes(config, element_bytes),
+        prefill_flops=_counted(sizes, 1, PREFILL_TOKENS, "prefill").flops,
+        decode_flops=_counted(sizes, 1, 1, "decode").flops,
+        state_bytes=_state_bytes(sizes, element_bytes),
         decode_bytes=moved(1),
         decode_many_bytes=moved(MANY_SEQUENCES),
     )
 
 
-def _counted(config: Any, batch: int, seqlen: int, mode: Mode) -> Count:
-    total: Count = count(_plain_dimensions(config), batch=batch, seqlen=seqlen, mode=mode).total()
-    if config.model_type != "perfmamba_mamba2":
-        return total
-    state_passes = 2 * batch if mode == "decode" else batch
-    return total + _bridge(config, batch * seqlen, state_passes) * int(config.num_hidden_layers)
+def _counted(sizes: Dimensions, batch: int, seqlen: int, mode: Mode) -> Count:
+    return count(sizes, batch=batch, seqlen=seqlen, mode=mode).total()
 
 
-def _plain_dimensions(config: Any) -> Any:
-    """The sizes of a model; of one with a bridge, those of a model with as many states and no bridge."""
-    if config.model_type != "perfmamba_mamba2":
-        return dimensions(config)
-    return dimensions(SimpleNamespace(**(config.to_dict() | {"model_type": "mamba2"})))
-
-
-def _bridge(config: Any, tokens: int, state_passes: int) -> Count:
-    """What a bridge adds to one layer: wider B and C out of in_proj and the convolution, and its products."""
-    groups, entries, states = config.n_groups, config.projected_state_size, config.state_size
-    channels, matrices = _extra_channels(config), 2 if config.bridge == "balanced" else 1
-    in_proj = Count(
-        matmul_flops=2 * tokens * config.hidden_size * channels,
-        elementwise_flops=tokens * channels * config.use_bias,
-        elements=channels * (tokens + config.hidden_size + config.use_bias),
-    )
-    conv = causal_conv(
-        channels,
-        config.conv_kernel,
-        tokens=tokens,
-        state_passes=state_passes,
-        bias=config.use_conv_bias,
-    )
-    products = Count(
-        matmul_flops=2 * tokens * matrices * groups * entries * states,
-        elements=matrices * groups * (entries * states + tokens * (entries + states)),
-    )
-    return in_proj + conv + products
-
-
-def _extra_channels(config: Any) -> int:
-    """Channels of B and C before a bridge, over those behind it; 0 without one."""
-    if config.model_type != "perfmamba_mamba2":
-        return 0
-    entries: int = config.b_entries + config.projected_state_size - 2 * config.state_size
-    return entries * int(config.n_groups)
-
-
-def _state_bytes(config: Any, element_bytes: int) -> int:
-    sizes = _plain_dimensions(config)
-    channels = sizes.conv_channels + _extra_channels(config)
+def _state_bytes(sizes: Dimensions, element_bytes: int) -> int:
     scan = sizes.d_inner * sizes.d_state * _FLOAT32_BYTES
-    window = channels * sizes.d_conv * element_bytes
-    return int(sizes.n_layers * (scan + window))
+    window = sizes.conv_channels * sizes.d_conv * element_bytes
+    return sizes.n_layers * (scan + window)

@@ -23,11 +23,17 @@ from perfmamba.profiling.counts import (
     dimensions,
 )
 from perfmamba.profiling.counts.layers import causal_conv
+from perfmamba.pruning.modeling import BridgedMamba2Config, BridgedMamba2ForCausalLM
 
 MAMBA_130M = MambaConfig(hidden_size=768, num_hidden_layers=24, vocab_size=50280)
 MAMBA2_130M = Mamba2Config(
     hidden_size=768, num_heads=24, state_size=128, num_hidden_layers=24, n_groups=1, vocab_size=50288
 )
+CLASSES = {
+    "mamba": MambaForCausalLM,
+    "mamba2": Mamba2ForCausalLM,
+    "perfmamba_mamba2": BridgedMamba2ForCausalLM,
+}
 
 
 @st.composite
@@ -64,14 +70,22 @@ def mamba2_configs(draw: st.DrawFn) -> Mamba2Config:
     )
 
 
+@st.composite
+def bridged_configs(draw: st.DrawFn) -> BridgedMamba2Config:
+    config = draw(mamba2_configs())
+    config.state_size += 1  # so that a bridge has something to leave out
+    bridge = draw(st.sampled_from(["lstsq", "balanced"]))
+    return BridgedMamba2Config.of(config, bridge=bridge, state_size=draw(st.integers(1, config.state_size)))
+
+
 def configs() -> st.SearchStrategy[MambaConfig | Mamba2Config]:
-    return mamba1_configs() | mamba2_configs()
+    return mamba1_configs() | mamba2_configs() | bridged_configs()
 
 
 def on_meta(config: MambaConfig | Mamba2Config) -> MambaForCausalLM | Mamba2ForCausalLM:
     """The model without storage: its operators see shapes only, so any size is cheap."""
     with torch.device("meta"):
-        model = (Mamba2ForCausalLM if isinstance(config, Mamba2Config) else MambaForCausalLM)(config)
+        model = CLASSES[config.model_type](config)
     return model.eval()
 
 
@@ -162,6 +176,22 @@ def test_dimensions_of_the_published_130m_models():
     assert (mamba2.in_proj_features, mamba2.conv_channels, mamba2.head_dim) == (3352, 1792, 64)
 
 
+def test_a_bridge_is_counted_where_it_is():
+    """Wider B and C through in_proj and conv; its products and weights in ssm, whose state is smaller."""
+    kept, entries, groups, tokens = 12, 128, 1, 2 * 100
+    plain = Mamba2Config(**{**MAMBA2_130M.to_dict(), "state_size": kept})
+    none = count(dimensions(plain), batch=2, seqlen=100).layer
+    for bridge, matrices in (("lstsq", 1), ("balanced", 2)):
+        config = BridgedMamba2Config.of(MAMBA2_130M, bridge=bridge, state_size=kept)
+        layer = count(dimensions(config), batch=2, seqlen=100).layer
+        more = {name: layer[name] + none[name] * -1 for name in COMPONENTS}
+        channels, weights = matrices * groups * (entries - kept), matrices * groups * entries * kept
+        assert more["norm"] == more["out_proj"] == Count()
+        assert more["in_proj"].flops == 2 * 768 * channels * tokens
+        assert more["conv"].matmul_flops == 2 * 4 * channels * tokens
+        assert more["ssm"] == Count(matmul_flops=2 * weights * tokens, elements=weights + channels * tokens)
+
+
 def test_an_unknown_model_is_refused_by_name():
     with pytest.raises(InputError, match="'gpt2'"):
         dimensions(type("Config", (), {"model_type": "gpt2"}))
@@ -202,10 +232,13 @@ def test_projections_of_mamba2_130m_per_token():
     assert (layer["in_proj"].flops, layer["out_proj"].flops) == (5_148_672, 2_359_296)
 
 
-def test_a_decode_step_moves_every_weight_and_the_state_twice():
+@pytest.mark.parametrize("bridge", [None, "lstsq", "balanced"])
+def test_a_decode_step_moves_every_weight_and_the_state_twice(bridge):
     config = MAMBA2_130M
+    if bridge:
+        config = BridgedMamba2Config.of(MAMBA2_130M, bridge=bridge, state_size=12)
     one, two = (count(dimensions(config), batch=batch, seqlen=1, mode="decode").total() for batch in (1, 2))
-    assert two.state_elements == 2 * one.state_elements == 4 * 24 * 1536 * 128
+    assert two.state_elements == 2 * one.state_elements == 4 * 24 * 1536 * config.state_size
     # What does not grow with the batch is the weights: all parameters, read once. The tied embedding is
     # read in full by lm_head; looking a token up is an activation.
     weights = one.elements * 2 - two.elements

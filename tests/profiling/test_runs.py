@@ -17,6 +17,7 @@ from perfmamba.profiling.grid import make_jobs, pending_jobs, run_jobs
 from perfmamba.profiling.recording import record_trace
 from perfmamba.profiling.results import Cell, read_result, read_results, result_path, trace_path
 from perfmamba.profiling.runs import first_line, forward_pass, is_out_of_memory, run_cell
+from perfmamba.pruning.modeling import BridgedMamba2Config, BridgedMamba2ForCausalLM
 from tests.small_models import small_mamba1, small_mamba2
 
 CPU = torch.device("cpu")
@@ -37,7 +38,13 @@ def cell_of(name="tiny", mode="prefill", seqlen=5):
     return Cell(name, mode, seqlen, 2, "float32", "cpu", None, 1, 3, 0)
 
 
-@pytest.fixture(params=[small_mamba1, small_mamba2], ids=["mamba1", "mamba2"])
+def bridged_mamba2():
+    config = small_mamba2().config
+    smaller = BridgedMamba2Config.of(config, bridge="balanced", state_size=config.state_size // 2)
+    return BridgedMamba2ForCausalLM(smaller).eval()
+
+
+@pytest.fixture(params=[small_mamba1, small_mamba2, bridged_mamba2], ids=["mamba1", "mamba2", "bridged"])
 def loaded(request):
     generation = 1 if request.param is small_mamba1 else 2
     backend = {"conv": "torch", "ssm": "torch"}

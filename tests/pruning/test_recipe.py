@@ -191,7 +191,7 @@ def test_a_bridge_costs_what_it_computes(bridge, dense, activity):
 
     weights = costs[0].parameters - costs[1].parameters
     assert weights == layers * (channels * (width + 1 + taps + 1) + matrices * groups * entries * states)
-    activations = channels * (1 + 2 + 2 * taps) + matrices * groups * (entries + states)
+    activations = channels * (1 + 2 + 2 * taps + 1)  # in_proj, convolution and its window, bridge
     moved = weights + layers * activations
     assert costs[0].decode_bytes - costs[1].decode_bytes == 4 * moved
     moved = weights + layers * activations * MANY_SEQUENCES

@@ -1,11 +1,18 @@
 """FLOPs and bytes per component, from shapes alone: pure arithmetic, no torch."""
 
-from perfmamba.profiling.counts.dimensions import Dimensions, Mamba1Dimensions, Mamba2Dimensions, dimensions
+from perfmamba.profiling.counts.dimensions import (
+    COUNTED_MODELS,
+    Dimensions,
+    Mamba1Dimensions,
+    Mamba2Dimensions,
+    dimensions,
+)
 from perfmamba.profiling.counts.layers import Count
 from perfmamba.profiling.counts.model import Mode, ModelCount, count
 from perfmamba.profiling.counts.scans import SSD_FORMS, SsdForm
 
 __all__ = [
+    "COUNTED_MODELS",
     "SSD_FORMS",
     "Count",
     "Dimensions",

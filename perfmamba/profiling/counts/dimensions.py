@@ -58,17 +58,21 @@ class Mamba1Dimensions(_SharedDimensions):
 
 @dataclass(frozen=True)
 class Mamba2Dimensions(_SharedDimensions):
-    """The sizes of a Mamba-2 model.
+    """The sizes of a Mamba-2 model, pruned ones with a bridge included.
 
     Attributes:
         n_heads: heads of the scan, H; each has one dt and one A.
         n_groups: groups of heads that share B and C, G.
         chunk_size: positions in a chunk of the SSD algorithm, Q.
+        bridged_b: entries of B in each group of which a bridge makes N; None where B has N as it comes.
+        bridged_c: entries of C, likewise.
     """
 
     n_heads: int
     n_groups: int
     chunk_size: int
+    bridged_b: int | None = None
+    bridged_c: int | None = None
 
     @property
     def head_dim(self) -> int:
@@ -81,23 +85,36 @@ class Mamba2Dimensions(_SharedDimensions):
         return self.d_inner + self.conv_channels + self.n_heads
 
     @property
+    def bc_channels(self) -> int:
+        """Entries of B and C in all groups, before a bridge."""
+        return self.n_groups * ((self.bridged_b or self.d_state) + (self.bridged_c or self.d_state))
+
+    @property
+    def bridge_weights(self) -> int:
+        """Weights of the matrices that make N entries of those; 0 without a bridge."""
+        return self.n_groups * ((self.bridged_b or 0) + (self.bridged_c or 0)) * self.d_state
+
+    @property
     def conv_channels(self) -> int:
         """Channels of the convolution: x, B and C."""
-        return self.d_inner + 2 * self.n_groups * self.d_state
+        return self.d_inner + self.bc_channels
 
 
 Dimensions = Mamba1Dimensions | Mamba2Dimensions
 
+COUNTED_MODELS = ("mamba", "mamba2", "perfmamba_mamba2")
+"""What `dimensions` knows, by model_type; the last is a pruned Mamba-2 with a bridge."""
+
 
 def dimensions(config: Any) -> Dimensions:
-    """The sizes in a transformers `MambaConfig` or `Mamba2Config`.
+    """The sizes in a `MambaConfig` or `Mamba2Config` of transformers, or a `BridgedMamba2Config` of ours.
 
     Raises:
-        InputError: `config.model_type` is neither "mamba" nor "mamba2".
+        InputError: `config.model_type` is none of `COUNTED_MODELS`.
     """
     model_type = getattr(config, "model_type", None)
-    if model_type not in {"mamba", "mamba2"}:
-        message = f"cannot count a model of type {model_type!r}: only 'mamba' and 'mamba2' are known"
+    if model_type not in COUNTED_MODELS:
+        message = f"cannot count a model of type {model_type!r}: known are {', '.join(COUNTED_MODELS)}"
         raise InputError(message)
     shared = {
         "n_layers": config.num_hidden_layers,
@@ -111,6 +128,12 @@ def dimensions(config: Any) -> Dimensions:
     }
     if model_type == "mamba":
         return Mamba1Dimensions(**shared, dt_rank=int(config.time_step_rank))
+    bridged = config.projected_state_size if model_type == "perfmamba_mamba2" else None
     return Mamba2Dimensions(
-        **shared, n_heads=config.num_heads, n_groups=config.n_groups, chunk_size=config.chunk_size
+        **shared,
+        n_heads=config.num_heads,
+        n_groups=config.n_groups,
+        chunk_size=config.chunk_size,
+        bridged_b=bridged if bridged and config.bridge == "balanced" else None,
+        bridged_c=bridged,
     )

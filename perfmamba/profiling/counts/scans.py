@@ -60,7 +60,9 @@ def mamba1_ssm(dims: Mamba1Dimensions, *, tokens: int, state_passes: int) -> Cou
 
 
 def mamba2_ssm(dims: Mamba2Dimensions, *, batch: int, seqlen: int, form: SsdForm, state_passes: int) -> Count:
-    """Softplus of dt, SSD scan and D skip of Mamba-2; the gate belongs to its norm.
+    """Bridge, softplus of dt, SSD scan and D skip of Mamba-2; the gate belongs to its norm.
+
+    A bridge is a product a token and group for each matrix; what it gives stays inside the component.
 
     Source: Mamba-2 paper (arXiv 2405.21060), sections 3 (recurrent form) and 6 (block decomposition);
     `mamba2_selective_state_update` and `mamba2_chunk_scan` in transformers.
@@ -75,9 +77,10 @@ def mamba2_ssm(dims: Mamba2Dimensions, *, batch: int, seqlen: int, form: SsdForm
     scan = _recurrent(dims, seqlen) if form == "recurrent" else _chunked(dims, seqlen, form)
     # dt: bias, softplus, product with A and with x; then y + D x.
     shared_flops = seqlen * (dims.n_heads * (1 + SOFTPLUS_FLOPS + 1) + 3 * dims.d_inner)
-    moved = seqlen * (2 * dims.d_inner + 2 * dims.n_groups * dims.d_state + dims.n_heads)  # x, B, C, dt; y
-    weights = 3 * dims.n_heads  # A_log, D, dt_bias
+    moved = seqlen * (2 * dims.d_inner + dims.bc_channels + dims.n_heads)  # x, B, C, dt; y
+    weights = 3 * dims.n_heads + dims.bridge_weights  # A_log, D, dt_bias; P, Q
     return scan * batch + Count(
+        matmul_flops=2 * batch * seqlen * dims.bridge_weights,
         elementwise_flops=batch * shared_flops,
         elements=batch * moved + weights,
         state_elements=state_passes * dims.d_inner * dims.d_state,
