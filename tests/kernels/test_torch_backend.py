@@ -1,5 +1,6 @@
 """The torch backend against the references in float64, for all sizes and layouts."""
 
+import math
 from functools import partial
 from itertools import pairwise
 
@@ -8,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from perfmamba_kernels import reference, torch_backend
+from perfmamba_kernels.torch_backend.blocks import decay
 
 from tests.kernels.inputs import (
     F64,
@@ -90,6 +92,24 @@ def test_steps(state_dtype, dtype, states):
     y = torch_backend.selective_state_update(ours, *step, dt_softplus=True)
     expected = reference.selective_state_update(theirs, *(value.double() for value in step), dt_softplus=True)
     close([y, ours], [expected, theirs], widest)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+def test_states_that_are_forgotten_at_once(dtype):
+    ssd, scan = ssd_inputs(12, 100, dtype=dtype), scan_inputs(12, 100, dtype)
+    for inputs in (ssd, scan):
+        inputs["A"] = inputs["A"] * 1e3
+    close(torch_backend.ssd(**ssd, dt_softplus=True), reference.ssd(**doubled(ssd), dt_softplus=True), dtype)
+    y = torch_backend.selective_scan(**scan, delta_softplus=True)
+    close(y, reference.selective_scan(**doubled(scan), delta_softplus=True), dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+def test_decays_are_normal_numbers(dtype):
+    decays = decay(torch.tensor([-float("inf"), -1e6, -745.0, -90.0, -1.0, 0.0], dtype=dtype))
+    assert (decays >= torch.finfo(dtype).tiny).all()
+    assert decays[0] < 1e-37
+    assert decays[-2:].tolist() == pytest.approx([math.exp(-1), 1.0], rel=1e-6)
 
 
 @settings(max_examples=60, deadline=None)
