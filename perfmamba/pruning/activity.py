@@ -19,7 +19,6 @@ from torch import Tensor
 import perfmamba
 from perfmamba.errors import InputError, ModelError
 from perfmamba.files import replacing
-from perfmamba.models import component_map
 from perfmamba.models.scan_inputs import ScanInputs, observe_scans
 from perfmamba.pruning.magnitude import projection_magnitudes
 from perfmamba.pruning.state_sums import StateSums
@@ -140,10 +139,11 @@ def gather_activity(
         on_batch: called after each batch with the tokens in it.
 
     Raises:
-        ModelError: if the model has no Mamba mixer, or a layer's states are not finite.
+        ModelError: if the model has no Mamba mixer, is pruned with a bridge, or the states of a layer are not
+            finite.
         InputError: if there are no tokens.
     """
-    mixers = component_map(model).mixers
+    magnitudes = projection_magnitudes(model)
     sums: dict[int, StateSums] = {}
     tokens, digest = 0, sha256()
 
@@ -167,9 +167,9 @@ def gather_activity(
             on_batch(batch.numel())
     if not tokens:
         raise InputError("the calibration data hold no tokens")
-    magnitudes = projection_magnitudes(model)
     layers = tuple(
-        LayerActivity(**sums[mixer.layer].means(), magnitude=magnitudes[mixer.layer]) for mixer in mixers
+        LayerActivity(**sums[layer].means(), magnitude=magnitude)
+        for layer, magnitude in enumerate(magnitudes)
     )
     return Activity(
         layers, tokens, {**(provenance or {}), "tokens_sha256": digest.hexdigest(), **_versions()}

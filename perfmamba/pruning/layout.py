@@ -5,10 +5,16 @@ state axis, with the indices along it that stay. Nothing is changed here.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+from perfmamba.errors import ModelError
+from perfmamba.models import component_map
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,19 @@ def is_mamba1(mixer: Any) -> bool:
 def all_states(mixer: Any) -> Tensor:
     """Every state of every group (g, n); Mamba-1 has one group."""
     return torch.arange(mixer.ssm_state_size).expand(getattr(mixer, "n_groups", 1), -1)
+
+
+def require_own_states(model: "nn.Module") -> None:
+    """Make sure that each state of a model has rows of its own in the weights that make B and C.
+
+    Raises:
+        ModelError: if the model has no Mamba mixer, or a bridge mixes B and C behind those weights.
+    """
+    if any(hasattr(mixer.module, "bridge") for mixer in component_map(model).mixers):
+        raise ModelError(
+            f"{type(model).__name__} is pruned already, with a bridge: no weight of it belongs to one state; "
+            "give the model that it was made of"
+        )
 
 
 def _mamba1_slots(mixer: Any, b: Tensor, c: Tensor) -> dict[str, Slots]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from perfmamba.models import Mixer, component_map
+from perfmamba.pruning.layout import require_own_states
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,8 +21,9 @@ def projection_magnitudes(model: "nn.Module") -> tuple[Tensor, ...]:
     The rows are those of `in_proj` in Mamba-2 and of `x_proj` in Mamba-1.
 
     Raises:
-        ModelError: if the model has no Mamba mixer.
+        ModelError: if the model has no Mamba mixer, or is pruned with a bridge.
     """
+    require_own_states(model)
     return tuple(_magnitude(mixer) for mixer in component_map(model).mixers)
 
 

@@ -86,7 +86,7 @@ def scores_without_data(model: "nn.Module", name: str, *, seed: int = 0) -> tupl
 
     Raises:
         InputError: if there is no such score, or it needs data.
-        ModelError: if the model has no Mamba mixer.
+        ModelError: if the model has no Mamba mixer, or is pruned with a bridge.
     """
     if name not in SCORES_WITHOUT_DATA:
         known = ", ".join(SCORES_WITHOUT_DATA)

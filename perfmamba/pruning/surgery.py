@@ -15,7 +15,7 @@ from torch import Tensor
 from perfmamba.errors import InputError, ModelError
 from perfmamba.models import component_map
 from perfmamba.pruning.bridge import BridgeName, Projection, projections
-from perfmamba.pruning.layout import Slots, all_states, is_mamba1, state_slots
+from perfmamba.pruning.layout import Slots, all_states, is_mamba1, require_own_states, state_slots
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -103,10 +103,10 @@ def check_prunable(model: "PreTrainedModel") -> None:
     """Make sure that states can be taken out of a model.
 
     Raises:
-        ModelError: if it has no Mamba mixer, is of a kind whose states cannot be taken out, or has weights
-            that are not finite.
+        ModelError: if it has no Mamba mixer, is pruned with a bridge, is of a kind whose states cannot be
+            taken out, or has weights that are not finite.
     """
-    component_map(model)
+    require_own_states(model)
     kind = model.config.model_type
     if kind not in _STATE_SIZE_KEYS:
         raise ModelError(

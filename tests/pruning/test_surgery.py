@@ -1,6 +1,7 @@
 """Surgery is exact: a smaller model computes what the dense one would with its states silenced or mixed."""
 
 import copy
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -14,6 +15,7 @@ from perfmamba.errors import InputError, ModelError
 from perfmamba.models import component_map, use_backend
 from perfmamba.pruning.activity import gather_activity
 from perfmamba.pruning.bridge import projections
+from perfmamba.pruning.scores import scores_without_data
 from perfmamba.pruning.selection import Selection
 from perfmamba.pruning.surgery import masked, pruned, state_sizes
 from tests.pruning.prunable import (
@@ -200,9 +202,25 @@ def test_states_of_mamba1_are_not_mixed():
         pruned(model, random_selection(model, 2), bridge="balanced", activity=activity_of(mamba1))
 
 
-def test_a_pruned_model_with_a_bridge_is_not_pruned_again():
+@pytest.mark.parametrize("bridge", ["lstsq", "balanced"])
+def test_a_model_with_a_bridge_is_neither_measured_nor_pruned_again(bridge):
     model = mamba2()
     selection = random_selection(model, 2)
-    cut = pruned(model, selection, bridge="balanced", activity=activity_of(mamba2))
-    with pytest.raises(ModelError, match="perfmamba_mamba2"):
-        pruned(cut, selection)
+    cut = pruned(model, selection, bridge=bridge, activity=activity_of(mamba2))
+    for attempt in (
+        lambda: pruned(cut, selection),
+        lambda: masked(cut, selection),
+        lambda: gather_activity(cut, [TOKENS]),
+        lambda: scores_without_data(cut, "magnitude"),
+    ):
+        with pytest.raises(ModelError, match="BridgedMamba2ForCausalLM is pruned already, with a bridge"):
+            attempt()
+
+
+def test_a_pruned_model_without_a_bridge_is_pruned_again(model):
+    first = random_selection(model, 4)
+    once = pruned(model, first)
+    second = random_selection(once, 2)
+    kept = tuple(states.gather(1, of_those) for states, of_those in zip(first.kept, second.kept, strict=True))
+    at_once = pruned(model, replace(first, kept=kept))
+    assert_close(logits(pruned(once, second)), logits(at_once), rtol=0, atol=0)
