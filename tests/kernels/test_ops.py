@@ -7,6 +7,7 @@ from perfmamba_kernels import (
     KernelError,
     causal_conv1d,
     causal_conv1d_update,
+    compile_table,
     ops,
     reference,
     selective_scan,
@@ -138,6 +139,12 @@ def test_a_missing_triton_is_said(monkeypatch):
     monkeypatch.setattr(ops, "_is_installed", lambda _: False)
     with pytest.raises(KernelError, match="the package triton is not installed"):
         ssd(**ssd_inputs(7, 3), backend="triton")
+
+
+def test_the_compile_table_wants_triton(monkeypatch, capsys):
+    monkeypatch.setattr(compile_table, "find_spec", lambda _: None)
+    assert compile_table.main() == 2
+    assert "pip install 'perfmamba[triton]'" in capsys.readouterr().err
 
 
 def test_every_backend_has_every_operation():

@@ -113,7 +113,7 @@ def test_all_fit(module, uninterpreted):
 
 
 def test_the_table_wants_a_module_and_a_compiler(python):
-    code = "import sys; from perfmamba_kernels.triton_backend.compile_table import main; sys.exit(main({}))"
+    code = "import sys; from perfmamba_kernels.compile_table import main; sys.exit(main({}))"
     with pytest.raises(AssertionError, match="No kernels in nothing"):
         python(code.format("'nothing'"))
     with pytest.raises(AssertionError, match="TRITON_INTERPRET is set"):

@@ -1,7 +1,7 @@
 """A table of all kernels in every configuration they can have, compiled for A100 and H100 without a GPU.
 
-`python -m perfmamba_kernels.triton_backend.compile_table [module ...]` prints it, all of it or that
-of the named modules. It must run without TRITON_INTERPRET, which leaves nothing to compile.
+`perfmamba_kernels.compile_table` is its command. It must run without TRITON_INTERPRET, which leaves nothing
+to compile.
 """
 
 import importlib
@@ -50,7 +50,3 @@ def main(*modules: str) -> int:
     compiled_cases = sum(len(case.capabilities) for case in cases)
     print(f"{compiled_cases} kernels compiled, {misfits} do not fit")
     return int(misfits > 0)
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
