@@ -8,6 +8,7 @@ from typing import Annotated
 
 from perfmamba.commands import Several, Switch, show
 from perfmamba.commands.choices import Score
+from perfmamba.commands.loading import loaded_model
 from perfmamba.errors import InputError
 from perfmamba.files import make_folder
 
@@ -56,7 +57,6 @@ def activity(
     if out.exists() and not force:
         raise InputError(f"--out {out} is there already; give another file, or --force to replace it")
 
-    from perfmamba.models import load_model, resolve_device, resolve_dtype
     from perfmamba.pruning.measuring import CalibrationPlan, measure_activity
     from perfmamba.report import render
     from perfmamba.report.activity_figure import activity_chart
@@ -64,11 +64,11 @@ def activity(
     from perfmamba.report.charts import require_altair, save_chart
 
     plan = CalibrationPlan(calibration, tokens, batch, seqlen, seed, tokenizer)
-    loaded = load_model(
+    loaded = loaded_model(
         model,
         layers=layers,
-        device=resolve_device(device),
-        dtype=resolve_dtype(dtype),
+        device=device,
+        dtype=dtype,
         seed=seed,
         trust_remote_code=trust_remote_code,
     )

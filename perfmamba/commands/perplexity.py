@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from perfmamba.commands import Switch, show
 from perfmamba.commands.choices import Backend
+from perfmamba.commands.loading import loaded_models
 from perfmamba.errors import InputError
 from perfmamba.report import Column, Table, TableFormat, render
 
@@ -44,20 +45,14 @@ def perplexity(
     """
     from perfmamba.commands.bars import counting
     from perfmamba.evaluation.perplexity import text_score
-    from perfmamba.models import load_model, resolve_device, resolve_dtype
     from perfmamba.models.tokenizing import encoded_blocks, text_encoder
 
     if not text.is_file():
         raise InputError(f"--text {text}: no such file")
     rows = []
-    for source in models:
-        loaded = load_model(
-            source,
-            device=resolve_device(device),
-            dtype=resolve_dtype(dtype),
-            backend=backend,
-            trust_remote_code=trust_remote_code,
-        )
+    for source, loaded in loaded_models(
+        models, backend=backend, device=device, dtype=dtype, trust_remote_code=trust_remote_code
+    ):
         encoder = text_encoder(tokenizer or source, vocabulary=int(loaded.model.config.vocab_size))
         total = sum(map(len, encoded_blocks(text, encoder)))
         with counting(loaded.name, total) as advance:

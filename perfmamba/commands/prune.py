@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from perfmamba.commands import Switch, show
 from perfmamba.commands.choices import Bridge, Score
+from perfmamba.commands.loading import loaded_model
 from perfmamba.errors import InputError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def prune(
     if calibration is not None and activity is not None:
         raise InputError("--calibration and --activity exclude each other; give one")
 
-    from perfmamba.models import load_model, resolve_device, resolve_dtype
+    from perfmamba.models import resolve_dtype
     from perfmamba.pruning.activity import Activity
     from perfmamba.pruning.checkpoints import check_free, save_pruned, stored_dtype, tokenizer_folder
     from perfmamba.pruning.measuring import CalibrationPlan
@@ -79,7 +80,7 @@ def prune(
     if recipe.needs_data and calibration is None and activity is None:
         raise InputError(f"{recipe.needs_data} is measured on data: give --calibration or --activity")
     measured = Activity.load(activity) if activity else None
-    loaded = load_model(model, layers=layers, device=resolve_device(device), seed=seed)
+    loaded = loaded_model(model, layers=layers, device=device, seed=seed)
     check_prunable(loaded.model)
     if calibration is not None:
         plan = CalibrationPlan(calibration, tokens, batch, seqlen, seed, tokenizer)

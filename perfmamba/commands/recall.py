@@ -6,6 +6,7 @@ from cyclopts import Parameter
 
 from perfmamba.commands import Switch, show
 from perfmamba.commands.choices import Backend
+from perfmamba.commands.loading import loaded_models
 from perfmamba.report import Column, Table, TableFormat, render
 
 if TYPE_CHECKING:
@@ -47,19 +48,13 @@ def recall(
     """
     from perfmamba.commands.bars import counting
     from perfmamba.evaluation.recall import RecallTask, accuracy
-    from perfmamba.models import load_model, resolve_device, resolve_dtype
 
     # what cannot be asked is an error before any model is loaded
     RecallTask(pairs, length, vocabulary or 2 * pairs + 2)
     measured = []
-    for source in models:
-        loaded = load_model(
-            source,
-            device=resolve_device(device),
-            dtype=resolve_dtype(dtype),
-            backend=backend,
-            trust_remote_code=trust_remote_code,
-        )
+    for _, loaded in loaded_models(
+        models, backend=backend, device=device, dtype=dtype, trust_remote_code=trust_remote_code
+    ):
         task = RecallTask(pairs, length, vocabulary or int(loaded.model.config.vocab_size))
         with counting(loaded.name, samples) as advance:
             answered = accuracy(loaded.model, task, samples=samples, seed=seed, on_batch=advance)

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from perfmamba.commands import Several, show
 from perfmamba.commands.choices import Backend, Bridge, Score
+from perfmamba.commands.loading import loaded_models
 from perfmamba.errors import InputError
 from perfmamba.files import replacing
 from perfmamba.report import render
@@ -69,7 +70,7 @@ def study(
     from perfmamba.evaluation.measures import recall_measure, text_measure
     from perfmamba.evaluation.recall import RecallTask
     from perfmamba.evaluation.study import variants
-    from perfmamba.models import load_model, model_name, resolve_device
+    from perfmamba.models import model_name
     from perfmamba.pruning.selection import kept_count
 
     names = [model_name(source) for source in models]
@@ -82,8 +83,7 @@ def study(
     for ratio in ratios:
         kept_count(1, ratio)
     grid = variants(ratios=ratios, scores=scores, bridges=bridges, seeds=seeds)
-    for source in models:
-        loaded = load_model(source, device=resolve_device(device), backend=backend)
+    for source, loaded in loaded_models(models, backend=backend, device=device):
         vocabulary = int(loaded.model.config.vocab_size)
         if text is None or calibration is None:
             measure = recall_measure(RecallTask(pairs, length, vocabulary), samples=samples)

@@ -1,0 +1,53 @@
+"""Models for the commands that run them: from what the options say to models that are ready."""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from perfmamba.models import LoadedModel
+
+
+def loaded_model(
+    source: str,
+    *,
+    backend: str | None = None,
+    device: str | None = None,
+    dtype: str = "float32",
+    layers: int | None = None,
+    seed: int = 0,
+    trust_remote_code: bool = False,
+) -> "LoadedModel":
+    """`load_model` with device and dtype by name.
+
+    Raises:
+        DeviceError: if there is no such device.
+        InputError: if there is no such dtype.
+        ModelError: as `load_model`.
+    """
+    from perfmamba.models import load_model, resolve_device, resolve_dtype
+
+    return load_model(
+        source,
+        layers=layers,
+        device=resolve_device(device),
+        dtype=resolve_dtype(dtype),
+        seed=seed,
+        backend=backend,
+        trust_remote_code=trust_remote_code,
+    )
+
+
+def loaded_models(
+    sources: Iterable[str],
+    *,
+    backend: str,
+    device: str | None,
+    dtype: str = "float32",
+    trust_remote_code: bool = False,
+) -> Iterator[tuple[str, "LoadedModel"]]:
+    """Each source with its model, one model at a time; errors as `loaded_model`."""
+    for source in sources:
+        loaded = loaded_model(
+            source, backend=backend, device=device, dtype=dtype, trust_remote_code=trust_remote_code
+        )
+        yield source, loaded
