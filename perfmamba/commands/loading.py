@@ -1,10 +1,15 @@
 """Models for the commands that run them: from what the options say to models that are ready."""
 
+import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from perfmamba.models import LoadedModel
+
+# Threads that wait for each other spin, unless OpenMP is told otherwise before torch is imported: beside
+# other work, a small model takes many times as long. (`profile` measures, and leaves torch as it is.)
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def loaded_model(
