@@ -127,7 +127,6 @@ def test_the_paper_profile_has_the_lengths_and_ratios_of_its_tables(tmp_path):
     assert benchmarks["latency.Latency.cudatime_forward"]["seqlen"] == lengths
 
 
-def test_an_unknown_profile_is_an_error_that_names_the_known_ones(tmp_path):
-    assert "PERFMAMBA_BENCH_PROFILE=fast: no such grid; choose one of quick, paper" in discover(
-        tmp_path, "fast"
-    )
+def test_an_unknown_profile_is_one_line_that_names_the_known_ones(tmp_path):
+    said = discover(tmp_path, "fast")
+    assert said == "PERFMAMBA_BENCH_PROFILE=fast: no such grid; choose one of quick, paper\n"
