@@ -103,9 +103,7 @@ PROFILES = {
 CHOICE = "PERFMAMBA_BENCH_PROFILE"
 if os.environ.get(CHOICE, "quick") not in PROFILES:
     message = f"{CHOICE}={os.environ[CHOICE]}: no such grid; choose one of {', '.join(PROFILES)}"
-    raise SystemExit(
-        message
-    )  # asv shows what a suite's import raises: here, the sentence without a traceback
+    raise SystemExit(message)  # of this, asv shows no traceback
 PROFILE = PROFILES[os.environ.get(CHOICE, "quick")]
 
 MODELS = tuple(PROFILE.models)
