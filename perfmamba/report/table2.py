@@ -1,52 +1,54 @@
 """Table 2 of the paper, measured: what removing states saves, by length and ratio.
 
-In: pairs of pruned and dense models, measured in turns. Out: a `Table` for each model, backend and
-configuration.
+In: pairs of pruned and dense models, measured in turns. Out: a `Table` for each model and batch size; each
+length has rows of every backend and configuration.
 """
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from perfmamba.errors import InputError
-from perfmamba.report.labels import suite_model
+from perfmamba.report.labels import configuration_note, suite_model
 from perfmamba.report.pairs import Measure, PrunedPair, Setting, pair_notes
 from perfmamba.report.paper import paper_table2
 from perfmamba.report.table import Column, Table, Value
 
 _PAPER_MODEL, _PAPER_BATCH = "mamba2-130m", 8
+_REMOVED = "pruned"
 _PAPER = (
     Column("speedup_paper", "speed-up\npaper", ".2f"),
     Column("memory_saved_paper_percent", "memory saved %\npaper", ".1f"),
 )
 _COLUMNS = (
     Column("seqlen", "Length", "d"),
+    Column("backend", "Backend"),
+    Column("configuration", "States"),
     Column("ratio", "r", "g"),
     Column("speedup", "speed-up", ".2f"),
     Column("speedup_low", "low", ".2f"),
     Column("speedup_high", "high", ".2f"),
     Column("speedup_verdict", "seen"),
-    Column("memory_saved_percent", "memory saved %", ".1f"),
-    Column("memory_saved_low_percent", "low", ".1f"),
-    Column("memory_saved_high_percent", "high", ".1f"),
+    Column("memory_saved_percent", "memory saved %", "z.1f"),
+    Column("memory_saved_low_percent", "low", "z.1f"),
+    Column("memory_saved_high_percent", "high", "z.1f"),
     Column("memory_verdict", "seen"),
 )
 
 
 def table2(pairs: Sequence[PrunedPair], *, against_paper: bool = False) -> tuple[Table, ...]:
-    """A table for each configuration, model, backend and batch, the removed states before the others.
+    """A table for each model and batch size.
 
     Args:
         pairs: of one machine.
-        against_paper: add the paper's values, which are of mamba2-130m, a prefill, batch 8 on an A100.
+        against_paper: add the paper's values, which are of mamba2-130m, a prefill, batch 8 on an A100, to the
+            rows of removed states.
 
     Raises:
         InputError: if none is of a prefill.
     """
 
-    def of_one_table(pair: PrunedPair) -> tuple[bool, str, str, str, int]:
-        setting = pair.setting
-        is_other = setting.configuration != "pruned"
-        return is_other, setting.configuration, setting.model, setting.backend, setting.batch
+    def of_one_table(pair: PrunedPair) -> tuple[str, int]:
+        return pair.setting.model, pair.setting.batch
 
     prefills = [pair for pair in pairs if pair.setting.mode == "prefill"]
     if not prefills:
@@ -58,23 +60,42 @@ def table2(pairs: Sequence[PrunedPair], *, against_paper: bool = False) -> tuple
 
 
 def _table(pairs: Sequence[PrunedPair], against_paper: bool) -> Table:
-    setting = pairs[0].setting
-    cells = {(pair.setting.seqlen, pair.ratio, pair.measure): pair for pair in pairs}
-    places = sorted({(pair.setting.seqlen, pair.ratio) for pair in pairs})
+    cells = {(pair.setting, pair.ratio, pair.measure): pair for pair in pairs}
+    places = sorted({(pair.setting, pair.ratio) for pair in pairs}, key=_position)
     rows, sections = [], set()
-    for number, (seqlen, ratio) in enumerate(places):
-        if number == 0 or places[number - 1][0] != seqlen:
+    for number, (setting, ratio) in enumerate(places):
+        if number == 0 or places[number - 1][0] != setting:
             sections.add(number)
         values = [
             value
             for measure in ("time", "memory")
-            for value in _values(cells.get((seqlen, ratio, measure)), measure)
+            for value in _values(cells.get((setting, ratio, measure)), measure)
         ]
-        paper = paper_table2().get((seqlen, ratio), (None, None)) if against_paper else ()
-        rows.append((seqlen, ratio, *values, *paper))
-    columns = (*_COLUMNS, *_PAPER) if against_paper else _COLUMNS
-    notes = pair_notes(pairs, "the value", *_notes(setting, against_paper))
-    return Table(_title(setting), columns, tuple(rows), frozenset(sections), notes)
+        paper = _printed(setting, ratio) if against_paper else ()
+        rows.append((setting.seqlen, setting.backend, setting.configuration, ratio, *values, *paper))
+    one = pairs[0].setting
+    configurations = dict.fromkeys(setting.configuration for setting, _ in places)
+    notes = (configuration_note(configurations), *_notes(one, against_paper))
+    return Table(
+        f"Table 2: what removing states saves in a prefill of {one.model}, batch {one.batch}",
+        (*_COLUMNS, *_PAPER) if against_paper else _COLUMNS,
+        tuple(rows),
+        frozenset(sections),
+        pair_notes(pairs, "the value", *notes),
+    )
+
+
+def _position(place: tuple[Setting, float]) -> tuple[int, str, bool, str, float]:
+    """Where a row stands: the removed states of a length and backend before the others."""
+    setting, ratio = place
+    is_other = setting.configuration != _REMOVED
+    return setting.seqlen, setting.backend, is_other, setting.configuration, ratio
+
+
+def _printed(setting: Setting, ratio: float) -> tuple[Value, Value]:
+    """The paper's speed-up and memory saving, where it has them."""
+    printed = paper_table2().get((setting.seqlen, ratio)) if setting.configuration == _REMOVED else None
+    return (None, None) if printed is None else (printed.speedup, printed.memory_percent)
 
 
 def _values(pair: PrunedPair | None, measure: Measure) -> tuple[Value, ...]:
@@ -95,14 +116,6 @@ def _word(pair: PrunedPair) -> str:
         return "no difference"
     better, worse = ("faster", "slower") if pair.measure == "time" else ("smaller", "larger")
     return better if pair.relative < 1 else worse
-
-
-def _title(setting: Setting) -> str:
-    what = {"pruned": "removing states", "masked": "zeroing states"}.get(
-        setting.configuration, f"removing states (bridge {setting.configuration})"
-    )
-    where = f"{setting.model}, batch {setting.batch}, {setting.backend}"
-    return f"Table 2: what {what} saves in a prefill of {where}"
 
 
 def _notes(setting: Setting, against_paper: bool) -> Iterator[str]:

@@ -38,7 +38,13 @@ def made_project(path):
     project.commit()
     project.commit()
     component = {"model": MODELS, "component": COMPONENTS, "batch": [1, 8], "seqlen": LENGTHS}
-    pair = {"model": ["mamba2-130m"], "backend": ["hf"], "seqlen": LENGTHS, "ratio": RATIOS}
+    pair = {
+        "model": ["mamba2-130m"],
+        "backend": ["hf", "torch"],
+        "configuration": ["pruned", "masked"],
+        "seqlen": LENGTHS,
+        "ratio": RATIOS,
+    }
     project.define(
         definition(suites.COMPONENT_TIME, component),
         definition(suites.COMPONENT_MEMORY, component, unit="bytes"),
@@ -82,7 +88,7 @@ def pair_note(benchmark, ratio, measured, verdict):
     return {
         "kind": "pair",
         "benchmark": benchmark,
-        "params": ["'mamba2-130m'", "'hf'", "64", str(ratio)],
+        "params": ["'mamba2-130m'", "'hf'", "'pruned'", "64", str(ratio)],
         "variant_axis": "ratio",
         "baseline": "0.0",
         "variant": str(ratio),
@@ -205,23 +211,43 @@ def test_the_papers_table1_is_at_hand_as_printed(page):
     assert rows[-2][:3] == ["State Space", "74.82", "86.64"]
 
 
-def paired_results():
+PRUNED = ("mamba2-130m", "hf", "pruned")
+
+
+def paired_results(*variants):
     """Mamba-2 with r of its states removed takes 1 - r / 4 of the time and 1 - r / 2 of the memory."""
-    grid = [("mamba2-130m", "hf", seqlen, ratio) for seqlen in LENGTHS for ratio in RATIOS]
+    grid = [
+        (*variant, seqlen, ratio)
+        for variant in variants or (PRUNED,)
+        for seqlen in LENGTHS
+        for ratio in RATIOS
+    ]
     return {
-        suites.PAIRED_TIME: {cell: [sample * (1 - cell[3] / 4) for sample in SAMPLES] for cell in grid},
-        suites.PAIRED_MEMORY: {cell: [1e9 * (1 - cell[3] / 2)] * 3 for cell in grid},
+        suites.PAIRED_TIME: {cell: [sample * (1 - cell[-1] / 4) for sample in SAMPLES] for cell in grid},
+        suites.PAIRED_MEMORY: {cell: [1e9 * (1 - cell[-1] / 2)] * 3 for cell in grid},
     }
 
 
 def test_table2_divides_medians_where_no_pair_was_recorded(project, page):
     project.measure(project.commits[1], paired_results())
-    (caption, speed), (_, memory) = tables(page()).items()
-    assert caption == "Speed-up of a prefill over the dense model: mamba2-130m, backend hf"
-    assert speed[0] == ["Tokens", "r = 0.5", "r = 0.9"]
-    assert speed[1] == ["64", f"{1 / 0.875:.2f}x", f"{1 / 0.775:.2f}x"]
-    assert memory[1] == ["64", "25.0", "45.0"]
+    ((caption, rows),) = tables(page()).items()
+    assert caption == "One prefill, compared with the dense model's: mamba2-130m"
+    assert rows[0] == ["Backend, configuration", "speed-up", "memory saved %"]
+    assert rows[1] == ["r = 0.5", "r = 0.9"] * 2
+    assert rows[2] == ["64 tokens"]
+    assert rows[3] == ["hf, pruned", f"{1 / 0.875:.2f}x", f"{1 / 0.775:.2f}x", "25.0", "45.0"]
     assert median(SAMPLES) == 1e-3
+
+
+def test_table2_has_a_row_for_each_backend_and_configuration(project, page):
+    masked, ours = ("mamba2-130m", "hf", "masked"), ("mamba2-130m", "torch", "pruned")
+    project.measure(project.commits[1], paired_results(PRUNED, masked, ours))
+    made = page()
+    (rows,) = tables(made).values()
+    variants = ["hf, pruned", "hf, masked", "torch, pruned", "paper"]
+    assert [row[0] for row in rows[2:]] == ["64 tokens", *variants, "2,048 tokens", *variants]
+    below = [text(line) for line in made.iter("p")]
+    assert "pruned: states removed; masked: states zeroed, and still computed." in below
 
 
 def test_table2_shows_recorded_pairs_with_their_intervals(project, page):
@@ -232,46 +258,73 @@ def test_table2_shows_recorded_pairs_with_their_intervals(project, page):
     ]
     project.measure(project.commits[1], paired_results(), notes=notes)
     made = page()
-    speed, memory = tables(made).values()
-    assert speed[1] == ["64", "1.25x1.22x to 1.33x", "1.01x ≈0.98x to 1.05x"]
-    assert memory[1] == ["64", "10.08.0 to 11.0", "45.0"]
+    (rows,) = tables(made).values()
+    assert rows[3][1:3] == ["1.25x1.22x to 1.33x", "1.01x ≈0.98x to 1.05x"]
+    assert rows[3][3:] == ["10.08.0 to 11.0", "45.0"]
     below = [text(line) for line in made.iter("p")]
     assert below.count("≈ no difference seen.") == 1
-    assert below.count("Below a number: its interval, 99% confidence, from pairs measured in turn.") == 2
+    assert below.count("Below a number: its interval, 99% confidence, from pairs measured in turn.") == 1
 
 
 def test_table2_has_the_papers_numbers_below_ours(project, page):
     project.measure(project.commits[1], paired_results())
-    speed, memory = tables(page()).values()
+    made = page()
+    (rows,) = tables(made).values()
     # results/paper/table2_pruning_efficiency.csv
-    assert speed[4] == ["paper", "1.06x", "1.14x"]
-    assert memory[4] == ["paper", "6.1", "11.0"]
+    assert rows[-1] == ["paper", "1.06x", "1.14x", "6.1", "11.0"]
+    assert rows[-3] == ["2,048 tokens"]
+    assert "paper: states removed, batch 8, all layers, one A100 40 GB." in [text(p) for p in made.iter("p")]
     assert printed_table2("speedup")[16384, 0.7] == 1.12
+
+
+def test_table2_of_another_model_has_nothing_of_the_paper(project, page):
+    pair = {"model": ["other-1b"], "backend": ["hf"], "configuration": ["pruned"], "seqlen": [64]}
+    pair |= {"ratio": RATIOS}
+    project.define(definition(suites.PAIRED_TIME, pair, kind="paired"))
+    cells = {("other-1b", "hf", "pruned", 64, ratio): SAMPLES for ratio in RATIOS}
+    project.measure(project.commits[1], {suites.PAIRED_TIME: cells})
+    made = page()
+    (rows,) = tables(made).values()
+    assert [row[0] for row in rows[2:]] == ["64 tokens", "hf, pruned"]
+    assert rows[3] == ["hf, pruned", "1.00x", "1.00x", "-", "-"]
+
+
+def test_table2_leads_to_histories_and_to_graphs_over_lengths_and_ratios(project, page):
+    project.measure(project.commits[1], paired_results())
+    addresses = [link.get("href") for link in page().iter("a")]
+    start = "#pruning.StateSize.paired_prefill?machine=box&p-model=%27mamba2-130m%27"
+    row = "p-backend=%27hf%27&p-configuration=%27pruned%27&p-seqlen=64"
+    assert f"{start}&{row}&x-axis=ratio" in addresses
+    assert f"{start}&{row}&p-ratio=0.5" in addresses
+    both = (
+        "p-backend=%27hf%27&p-backend=%27torch%27&p-configuration=%27pruned%27&p-configuration=%27masked%27"
+    )
+    assert f"{start}&{both}&p-ratio=0.5&x-axis=seqlen&y-axis-scale=log" in addresses
 
 
 def test_table2_says_what_failed(project, page):
     results = paired_results()
-    results[suites.PAIRED_TIME]["mamba2-130m", "hf", 64, 0.9] = FAILED
+    results[suites.PAIRED_TIME][*PRUNED, 64, 0.9] = FAILED
     project.measure(project.commits[1], results)
-    speed, _ = tables(page()).values()
-    assert speed[1] == ["64", f"{1 / 0.875:.2f}x", "failed"]
+    (rows,) = tables(page()).values()
+    assert rows[3][1:3] == [f"{1 / 0.875:.2f}x", "failed"]
 
 
 def test_table2_needs_the_dense_model(project, page):
     results = paired_results()
-    del results[suites.PAIRED_TIME]["mamba2-130m", "hf", 64, 0.0]
+    del results[suites.PAIRED_TIME][*PRUNED, 64, 0.0]
     project.measure(project.commits[1], results)
-    speed, _ = tables(page()).values()
-    assert speed[1] == ["64", "-", "-"]
+    (rows,) = tables(page()).values()
+    assert rows[3] == ["hf, pruned", "-", "-", "25.0", "45.0"]
 
 
 def test_table2_divides_nothing_of_different_commits(project, page):
-    dense = {cell: value for cell, value in paired_results()[suites.PAIRED_TIME].items() if cell[3] == 0}
-    pruned = {cell: value for cell, value in paired_results()[suites.PAIRED_TIME].items() if cell[3] > 0}
+    dense = {cell: value for cell, value in paired_results()[suites.PAIRED_TIME].items() if cell[-1] == 0}
+    pruned = {cell: value for cell, value in paired_results()[suites.PAIRED_TIME].items() if cell[-1] > 0}
     project.measure(project.commits[0], {suites.PAIRED_TIME: dense})
     project.measure(project.commits[1], {suites.PAIRED_TIME: pruned})
-    (speed,) = tables(page()).values()
-    assert speed[1] == ["64", "-", "-"]
+    (rows,) = tables(page()).values()
+    assert rows[3] == ["hf, pruned", "-", "-", "-", "-"]
 
 
 def test_every_machine_has_its_tables(project, page):

@@ -1,8 +1,8 @@
-"""Models by the names that the suites give them."""
+"""Models and configurations by the names that the suites give them."""
 
 import pytest
 
-from perfmamba.report.labels import suite_model
+from perfmamba.report.labels import configuration_note, suite_model
 
 
 @pytest.mark.parametrize(
@@ -15,3 +15,8 @@ from perfmamba.report.labels import suite_model
 )
 def test_models_that_were_cut_say_so_in_their_name(label, model):
     assert suite_model(label) == model
+
+
+def test_a_configuration_that_is_a_bridge_says_so():
+    note = configuration_note(["pruned", "balanced"])
+    assert note == "pruned: states removed; balanced: states removed, the others read through this bridge."

@@ -30,8 +30,18 @@ STEP_SECONDS = [0.01, 0.008, 0.04, None]
 SETTING = Setting("mamba2-130m", "hf", "pruned", "prefill", 8, 512)
 
 
-def pair(benchmark=TIME, ratio=0.5, relative=0.8, *, configuration="pruned", seqlen=512, verdict="faster"):
-    params = ["'mamba2-130m'", "'hf'", f"'{configuration}'", "8", str(seqlen), str(ratio)]
+def pair(
+    benchmark=TIME,
+    ratio=0.5,
+    relative=0.8,
+    *,
+    model="mamba2-130m",
+    backend="hf",
+    configuration="pruned",
+    seqlen=512,
+    verdict="faster",
+):
+    params = [f"'{model}'", f"'{backend}'", f"'{configuration}'", "8", str(seqlen), str(ratio)]
     return {
         "kind": "pair",
         "benchmark": benchmark,
@@ -108,12 +118,27 @@ def test_savings_are_those_of_the_pairs(results):
     assert (most["speedup_verdict"], most["memory_verdict"]) == ("slower", "no difference")
 
 
-def test_zeroed_states_have_a_table_of_their_own_after_the_removed(results):
-    pairs = read_pairs(results(pair(configuration="masked"), pair(), pair(seqlen=64)))
-    removed, zeroed = table2(pairs)
-    assert removed.title.startswith("Table 2: what removing states saves in a prefill of mamba2-130m")
-    assert zeroed.title.startswith("Table 2: what zeroing states saves")
-    assert (len(removed.rows), removed.sections) == (2, {0, 1})
+def test_one_table_has_every_backend_and_configuration_of_a_model(results):
+    pairs = read_pairs(
+        results(pair(configuration="masked"), pair(backend="torch"), pair(), pair(ratio=0.9), pair(seqlen=64))
+    )
+    (table,) = table2(pairs)
+    assert table.title == "Table 2: what removing states saves in a prefill of mamba2-130m, batch 8"
+    assert [row[:4] for row in table.rows] == [
+        (64, "hf", "pruned", 0.5),
+        (512, "hf", "pruned", 0.5),
+        (512, "hf", "pruned", 0.9),
+        (512, "hf", "masked", 0.5),
+        (512, "torch", "pruned", 0.5),
+    ]
+    assert table.sections == {0, 1, 3, 4}
+    assert "pruned: states removed; masked: states zeroed, and still computed." in table.notes
+
+
+def test_every_model_has_a_table(results):
+    small, large = table2(read_pairs(results(pair(model="mamba2-130m-2layers"), pair())))[::-1]
+    assert (len(small.rows), len(large.rows)) == (1, 1)
+    assert "mamba2-130m-2layers, batch 8" in small.title
 
 
 def test_a_quantity_that_was_not_measured_is_empty(results):
@@ -123,9 +148,11 @@ def test_a_quantity_that_was_not_measured_is_empty(results):
 
 
 def test_the_paper_stands_beside_it(results):
-    (table,) = table2(read_pairs(results(pair(), pair(ratio=0.45))), against_paper=True)
-    ours, half = table.records()
-    assert (ours["speedup_paper"], ours["memory_saved_paper_percent"]) == (None, None)
+    pairs = read_pairs(results(pair(), pair(ratio=0.45), pair(configuration="masked")))
+    (table,) = table2(pairs, against_paper=True)
+    ours, half, zeroed = table.records()
+    for row in (ours, zeroed):
+        assert (row["speedup_paper"], row["memory_saved_paper_percent"]) == (None, None)
     printed = paper_table2()[512, 0.5]
     assert (half["speedup_paper"], half["memory_saved_paper_percent"]) == printed
     assert printed == (1.05, 4.79)
@@ -209,8 +236,8 @@ def test_the_decode_command_prints_it(results, capsys):
 def test_the_command_prints_it(results, capsys):
     main(["table", "2", str(results(pair())), "--against", "paper", "--format", "csv"])
     header, row = capsys.readouterr().out.splitlines()
-    assert header.startswith("seqlen,ratio,speedup")
-    assert row.startswith("512,0.5,1.25,")
+    assert header.startswith("seqlen,backend,configuration,ratio,speedup")
+    assert row.startswith("512,hf,pruned,0.5,1.25,")
 
 
 def test_the_command_ends_with_one_line_where_there_is_nothing(tmp_path, capsys):
