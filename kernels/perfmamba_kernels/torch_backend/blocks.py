@@ -25,9 +25,10 @@ def in_cache(states: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 
 def decay(logarithm: Tensor, out: Tensor | None = None) -> Tensor:
-    """The exponential, where what would be below the dtype's normal numbers is the least of these.
+    """The exponential, or 1e-19 (in float64 1e-154) where it would be less.
 
-    Beside any state that is the same as zero; and on a CPU numbers below that take a hundred times as long.
+    Beside what a state gains later that is the same as zero. But a processor takes a hundred times as long
+    for numbers below the normal ones, which smaller decays are or make of what they are multiplied with, and
+    models do forget that fast.
     """
-    lowest = math.log(2 * torch.finfo(logarithm.dtype).tiny)
-    return torch.clamp(logarithm, min=lowest, out=out).exp_()
+    return torch.clamp(logarithm, min=math.log(torch.finfo(logarithm.dtype).tiny) / 2, out=out).exp_()

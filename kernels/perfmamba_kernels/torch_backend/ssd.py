@@ -156,7 +156,7 @@ def ssd_update(
     shared = x.shape[1] // groups * x.shape[2]  # r p
     inputs, B, C = x.to(dtype), B.to(dtype), C.to(dtype)
     steps = step_size(dt.to(dtype), dt_bias, dt_softplus).clamp(*dt_limit)  # (b, h)
-    decays = torch.exp(steps * A.to(dtype))[..., None, None]  # (b, h, 1, 1)
+    decays = decay(steps * A.to(dtype))[..., None, None]  # (b, h, 1, 1)
     weighted = torch.unflatten(steps[..., None] * inputs, 1, (groups, -1))[..., None]  # (b, g, r, p, 1)
     y = torch.empty_like(inputs, memory_format=torch.contiguous_format)
     for states, decayed, written, writes, reads, read in in_cache(state, decays, weighted, B, C, y):
