@@ -1,6 +1,6 @@
 """What every scan does around its recurrence: the step size, the skip connection, the gate.
 
-In and out: tensors. The reference and the torch backend share this: they differ in the recurrence only.
+In and out: tensors. The reference and the torch backend differ in the recurrence only, and share this.
 """
 
 import math
@@ -28,6 +28,16 @@ def activate_(y: Tensor, activation: str | None) -> Tensor:
         message = f"activation {activation!r} is not one of None, 'silu', 'swish'"
         raise ValueError(message)
     return y if activation is None else silu(y, inplace=True)
+
+
+def decay(logarithm: Tensor, out: Tensor | None = None) -> Tensor:
+    """The exponential, or 1e-19 (in float64 1e-154) where it would be less.
+
+    Beside what a state gains later that is the same as zero. But a processor takes a hundred times as long
+    for numbers below the normal ones, which smaller decays are or make of what they are multiplied with, and
+    models do forget that fast.
+    """
+    return torch.clamp(logarithm, min=math.log(torch.finfo(logarithm.dtype).tiny) / 2, out=out).exp_()
 
 
 def first_state(x: Tensor, shape: tuple[int, ...], initial: Tensor | None) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from perfmamba_kernels import reference, torch_backend
-from perfmamba_kernels.torch_backend.blocks import decay
+from perfmamba_kernels.elementwise import decay
 
 from tests.kernels.inputs import (
     F64,

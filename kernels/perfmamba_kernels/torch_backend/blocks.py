@@ -1,6 +1,5 @@
-"""What the scans and steps of this backend share: how much to work on at a time, and decays."""
+"""How much of a batch to work on at a time."""
 
-import math
 from collections.abc import Iterator
 
 import torch
@@ -22,13 +21,3 @@ def in_cache(states: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
         return
     rows = max(1, ELEMENTS * len(states) // states.numel())
     yield from zip(*(torch.split(tensor, rows) for tensor in tensors), strict=True)
-
-
-def decay(logarithm: Tensor, out: Tensor | None = None) -> Tensor:
-    """The exponential, or 1e-19 (in float64 1e-154) where it would be less.
-
-    Beside what a state gains later that is the same as zero. But a processor takes a hundred times as long
-    for numbers below the normal ones, which smaller decays are or make of what they are multiplied with, and
-    models do forget that fast.
-    """
-    return torch.clamp(logarithm, min=math.log(torch.finfo(logarithm.dtype).tiny) / 2, out=out).exp_()

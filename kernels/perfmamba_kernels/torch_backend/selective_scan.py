@@ -12,8 +12,8 @@ Letters: see `reference`; q positions of a chunk, k of a block.
 import torch
 from torch import Tensor
 
-from perfmamba_kernels.elementwise import arithmetic, first_state, skip_and_gate_, step_size
-from perfmamba_kernels.torch_backend.blocks import decay, in_cache
+from perfmamba_kernels.elementwise import arithmetic, decay, first_state, skip_and_gate_, step_size
+from perfmamba_kernels.torch_backend.blocks import in_cache
 
 CHUNK, BLOCK = 64, 8
 """Positions a chunk and a block: decays and states of a block, 2 k n d numbers, should stay in the cache."""

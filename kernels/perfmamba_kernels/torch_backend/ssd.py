@@ -12,9 +12,9 @@ that they stay in the cache. Letters: see `reference`; q positions of a chunk, r
 import torch
 from torch import Tensor
 
-from perfmamba_kernels.elementwise import NO_LIMIT, arithmetic, first_state, skip_and_gate_, step_size
+from perfmamba_kernels.elementwise import NO_LIMIT, arithmetic, decay, first_state, skip_and_gate_, step_size
 from perfmamba_kernels.packing import each_sequence
-from perfmamba_kernels.torch_backend.blocks import decay, in_cache
+from perfmamba_kernels.torch_backend.blocks import in_cache
 
 CHUNK = 32
 """Positions a chunk. The work within chunks grows with it, calls and passes over the state get fewer."""
