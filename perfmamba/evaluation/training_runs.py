@@ -25,6 +25,7 @@ def reporting(what: str, total: int) -> Iterator[Callable[[int, str], None]]:
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(what, total=total, news="")
         yield lambda completed, news: bar.update(task, completed=completed, news=news)
+        bar.update(task, completed=total)
 
 
 def training_command(run: Callable[[], None], *, out: Path, threads: int) -> None:

@@ -7,7 +7,7 @@ from perfmamba.errors import InputError
 from perfmamba.evaluation import training
 from perfmamba.evaluation.recall import RecallTask, accuracy
 from perfmamba.evaluation.training import (
-    CURRICULUM,
+    CURRICULA,
     Progress,
     Stage,
     main,
@@ -23,7 +23,7 @@ TASK = RecallTask(pairs=2, length=8, vocabulary=12)
 
 def trained(stages, make=small_mamba2):
     model = make()
-    return model, list(train(model, seed=0, curriculum=stages))
+    return model, list(train(model, stages, seed=0))
 
 
 @pytest.mark.parametrize("make", [small_mamba1, small_mamba2])
@@ -62,10 +62,16 @@ def test_the_weights_depend_on_the_seed_alone(kind):
     assert not torch.equal(first, other)
 
 
-def test_the_curriculum_ends_with_what_the_study_asks():
-    assert CURRICULUM[-1].task == RecallTask()
-    tasks = [stage.task.pairs for stage in CURRICULUM]
+def test_a_curriculum_ends_with_what_the_study_asks():
+    assert CURRICULA["mamba2"][-1].task == RecallTask()
+    assert CURRICULA["mamba"][-1].task == RecallTask(pairs=4, length=32)
+
+
+@pytest.mark.parametrize("kind", ["mamba", "mamba2"])
+def test_a_curriculum_gets_harder(kind):
+    tasks = [stage.task.pairs for stage in CURRICULA[kind]]
     assert tasks == sorted(tasks)
+    assert [stage.mastered is None for stage in CURRICULA[kind]] == [False] * (len(tasks) - 1) + [True]
 
 
 def test_the_card_says_how_to_train_it_again():
@@ -78,7 +84,7 @@ def test_the_card_says_how_to_train_it_again():
 
 @pytest.fixture
 def interrupted(monkeypatch):
-    def train_then_stop(model, *, seed):
+    def train_then_stop(model, curriculum, *, seed):
         checked = accuracy(model, RecallTask(), samples=2)
         yield Progress(stage=0, step=1, total_steps=1, loss=5.5, checked=checked)
         raise KeyboardInterrupt
