@@ -20,6 +20,7 @@ import perfmamba
 from perfmamba.errors import InputError, ModelError
 from perfmamba.files import replacing
 from perfmamba.models.scan_inputs import ScanInputs, observe_scans
+from perfmamba.pruning.layout import require_finite_weights
 from perfmamba.pruning.magnitude import projection_magnitudes
 from perfmamba.pruning.state_sums import StateSums
 
@@ -139,10 +140,11 @@ def gather_activity(
         on_batch: called after each batch with the tokens in it.
 
     Raises:
-        ModelError: if the model has no Mamba mixer, is pruned with a bridge, or the states of a layer are not
-            finite.
+        ModelError: if the model has no Mamba mixer or is pruned with a bridge, or if a weight or the states
+            of a layer are not finite.
         InputError: if there are no tokens.
     """
+    require_finite_weights(model)
     magnitudes = projection_magnitudes(model)
     sums: dict[int, StateSums] = {}
     tokens, digest = 0, sha256()
@@ -154,7 +156,7 @@ def gather_activity(
         if not sums[layer].finite():
             raise ModelError(
                 f"the states of layer {layer} are not finite (NaN or infinity) on this data; "
-                "check the weights, or calibrate in float32"
+                "calibrate in float32"
             )
 
     backbone: Any = getattr(model, "base_model", model)  # the logits are not needed

@@ -69,6 +69,17 @@ def require_own_states(model: "nn.Module") -> None:
         )
 
 
+def require_finite_weights(model: "nn.Module") -> None:
+    """Make sure that a model can compute anything.
+
+    Raises:
+        ModelError: if a weight has NaN or infinity.
+    """
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            raise ModelError(f"the weight {name} has values that are not finite (NaN or infinity)")
+
+
 def _mamba1_slots(mixer: Any, b: Tensor, c: Tensor) -> dict[str, Slots]:
     """x_proj gives dt, B, C; A has a column a state."""
     rank, states = mixer.time_step_rank, mixer.ssm_state_size

@@ -15,7 +15,14 @@ from torch import Tensor
 from perfmamba.errors import InputError, ModelError
 from perfmamba.models import component_map
 from perfmamba.pruning.bridge import BridgeName, Projection, projections
-from perfmamba.pruning.layout import Slots, all_states, is_mamba1, require_own_states, state_slots
+from perfmamba.pruning.layout import (
+    Slots,
+    all_states,
+    is_mamba1,
+    require_finite_weights,
+    require_own_states,
+    state_slots,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -112,9 +119,7 @@ def check_prunable(model: "PreTrainedModel") -> None:
         raise ModelError(
             f"cannot take states out of a model of type {kind!r}; known are {', '.join(_STATE_SIZE_KEYS)}"
         )
-    for name, weight in model.named_parameters():
-        if not weight.isfinite().all():
-            raise ModelError(f"the weight {name} has values that are not finite (NaN or infinity)")
+    require_finite_weights(model)
 
 
 def state_sizes(model: "PreTrainedModel") -> tuple[int, int]:

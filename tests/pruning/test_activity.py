@@ -204,10 +204,19 @@ def test_no_tokens_are_refused(model):
         gather_activity(model, [])
 
 
+def test_weights_that_are_not_finite_are_refused_by_name(model):
+    with torch.no_grad():
+        model.backbone.layers[-1].mixer.out_proj.weight[0, 0] = float("nan")
+    with pytest.raises(
+        ModelError, match=r"the weight .*mixer\.out_proj\.weight has values that are not finite"
+    ):
+        gather_activity(model, [TOKENS])
+
+
 def test_the_layer_whose_states_are_not_finite_is_named(model):
     last = model.backbone.layers[-1].mixer
     with torch.no_grad():
-        last.conv1d.weight[-1] = float("nan")
+        last.conv1d.weight[-1] = 1e200  # its square is more than a float64 holds
     with pytest.raises(
         ModelError, match=f"the states of layer {len(model.backbone.layers) - 1} are not finite"
     ):
