@@ -156,7 +156,7 @@ model = MambaLMHeadModel.from_pretrained("THIS FOLDER", device="cuda")"""
 from transformers import AutoModelForCausalLM
 
 model = AutoModelForCausalLM.from_pretrained("THIS FOLDER")
-# without perfmamba, by the code in this folder:
+# without perfmamba, by the code in this folder, with transformers 5.17 or newer:
 model = AutoModelForCausalLM.from_pretrained("THIS FOLDER", trust_remote_code=True)"""
     return """from transformers import AutoModelForCausalLM
 
