@@ -6,7 +6,6 @@ import platform
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from asv.plugins.virtualenv import Virtualenv
 from benchmarks.meter import environment
 from benchmarks.meter.environment import BorrowingEnvironment
 from benchmarks.meter.pairs import STORE_VARIABLE, Outcome, Store
+from tests.benchmarks.meter.repository import Repository
 
 ROOT = Path(__file__).parents[2]
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -77,34 +77,8 @@ def test_a_store_that_a_runner_set_is_left_to_it(monkeypatch, tmp_path):
     assert os.environ[STORE_VARIABLE] == str(tmp_path)
 
 
-@dataclass(frozen=True)
-class Clone:
+class Clone(Repository):
     """A clone with two commits: HEAD of the checkout, and a second that makes the import slow."""
-
-    path: Path
-    home: Path
-
-    def run(self, *command):
-        """Run a command, with an empty home directory and no terminal; stdout and stderr together."""
-        return subprocess.run(
-            command,
-            cwd=self.path,
-            env={**os.environ, "HOME": str(self.home)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-
-    def git(self, *arguments):
-        done = self.run("git", "-c", "user.name=test", "-c", "user.email=test@example.org", *arguments)
-        assert done.returncode == 0, done.stdout
-        return done.stdout.strip()
-
-    def asv(self, *arguments):
-        return self.run(sys.executable, "-m", "asv", *arguments)
 
     def results(self):
         """The result files: of one machine, by the commits' order in the history."""
@@ -133,13 +107,13 @@ def clone(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def continuous(clone):
-    """`asv continuous` over both commits."""
-    return clone.asv("continuous", "HEAD~1", "HEAD", "--quick", "--show-stderr", "--bench", BENCHMARK)
+    """What `asv continuous` over both commits prints; it fails for the slow one."""
+    compared = ["HEAD~1", "HEAD", "--quick", "--show-stderr", "--bench", BENCHMARK]
+    return clone.asv("continuous", *compared, code=1)
 
 
 def test_continuous_measures_each_commit_and_fails_on_the_slow_one(clone, continuous):
-    assert continuous.returncode == 1, continuous.stdout
-    assert "PERFORMANCE DECREASED" in continuous.stdout
+    assert "PERFORMANCE DECREASED" in continuous
     fast, slow = clone.results()
     assert [result["env_name"] for result in (fast, slow)] == [f"borrowed-py{PYTHON}"] * 2
     (fast_import, *_), (slow_import, *_) = fast["results"][BENCHMARK][0], slow["results"][BENCHMARK][0]
@@ -171,8 +145,7 @@ def test_results_tell_nothing_about_who_ran_them_and_where(clone):
 
 @pytest.mark.usefixtures("continuous")
 def test_site_is_written_and_names_the_benchmark_and_the_gpu(clone):
-    published = clone.asv("publish")
-    assert published.returncode == 0, published.stdout
+    clone.asv("publish")
     assert (clone.path / "html" / "index.html").is_file()
     index = json.loads((clone.path / "html" / "index.json").read_text())
     assert BENCHMARK in index["benchmarks"]
