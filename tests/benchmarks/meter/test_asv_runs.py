@@ -191,9 +191,7 @@ def test_notes_compare_the_variants(project):
         ratio = Ratio(note["ratio"], note["low"], note["high"], note["confidence"])
         assert ratio.low <= 0.5 * 1.1
         assert ratio.high >= 0.5 * 0.9
-        assert note["verdict"] == verdict(
-            ratio, 0.01
-        )  # on a busy machine, it may be that no difference is seen
+        assert note["verdict"] == verdict(ratio, 0.01)  # a busy machine may let it see no difference
 
 
 def test_what_needs_a_gpu_is_no_benchmark_without_one(project):
