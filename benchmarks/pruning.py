@@ -34,7 +34,6 @@ else:
 
 MAMBA2 = tuple(model for model in MODELS if model.startswith("mamba2-"))
 OURS = "triton" if device() == "cuda" else "torch"
-CONFIGURATIONS = (*PROFILE.configurations, "lstsq")
 BRIDGES = ("lstsq", "balanced")
 
 
@@ -80,7 +79,7 @@ class StateSize:
     params = (
         MAMBA2,
         (*BACKENDS, OURS),
-        CONFIGURATIONS,
+        PROFILE.configurations,
         PROFILE.batches,
         PROFILE.pruned_seqlens,
         PROFILE.ratios,

@@ -68,7 +68,13 @@ def prune(
 
     from perfmamba.models import resolve_dtype
     from perfmamba.pruning.activity import Activity
-    from perfmamba.pruning.checkpoints import check_free, save_pruned, stored_dtype, tokenizer_folder
+    from perfmamba.pruning.checkpoints import (
+        check_free,
+        check_writable,
+        save_pruned,
+        stored_dtype,
+        tokenizer_folder,
+    )
     from perfmamba.pruning.measuring import CalibrationPlan
     from perfmamba.pruning.recipe import Recipe, prune_by
     from perfmamba.pruning.surgery import check_prunable
@@ -82,6 +88,7 @@ def prune(
     measured = Activity.load(activity) if activity else None
     loaded = loaded_model(model, layers=layers, device=device, seed=seed)
     check_prunable(loaded.model)
+    check_writable(loaded.model, format, bridge)
     if calibration is not None:
         plan = CalibrationPlan(calibration, tokens, batch, seqlen, seed, tokenizer)
         measured = _measured(loaded, model, plan)

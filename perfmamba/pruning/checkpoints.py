@@ -154,6 +154,19 @@ def _make_portable(path: Path, config: Any) -> None:
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
+def check_writable(model: "PreTrainedModel", checkpoint_format: str, bridge: str) -> None:
+    """See that a model, once it is pruned, can be written in a format.
+
+    Raises:
+        ModelError: if it cannot.
+    """
+    if checkpoint_format != "mamba_ssm":
+        return
+    original_config(model)
+    if bridge != "none" and model.config.model_type == "mamba2":
+        raise ModelError(f"format mamba_ssm has no bridge {bridge} for Mamba-2; use --format transformers")
+
+
 def original_config(model: "PreTrainedModel") -> dict[str, Any]:
     """The config.json of a model in the original layout; what it leaves out is the original code's default.
 

@@ -11,8 +11,8 @@ from itertools import groupby
 from typing import Any
 
 from perfmamba.errors import InputError
-from perfmamba.report.labels import suite_model
-from perfmamba.report.pairs import PrunedPair, pair_notes
+from perfmamba.report.labels import configuration_note, suite_model
+from perfmamba.report.pairs import PrunedPair, Setting, pair_notes
 from perfmamba.report.table import Column, Table, Value
 
 _GIGA = 10**9
@@ -73,16 +73,17 @@ def _table(pairs: Sequence[PrunedPair], memory_gb: float) -> Table:
         )
         sections.add(len(rows))
         dense = of_batch[0].dense_value
-        rows.append((batch, 0.0, _rate(batch, dense), 1.0, None, None, *_room(setting.model, 0.0, memory_gb)))
+        rows.append((batch, 0.0, _rate(batch, dense), 1.0, None, None, *_room(setting, 0.0, memory_gb)))
         for pair in of_batch:
             speedups = (1 / pair.relative, 1 / pair.high, 1 / pair.low)
-            room = _room(setting.model, pair.ratio, memory_gb)
+            room = _room(setting, pair.ratio, memory_gb)
             rows.append((batch, pair.ratio, _rate(batch, pair.value), *speedups, *room))
-    what = f"{setting.model}, states {setting.configuration}, {setting.backend}"
+    what = f"{setting.model}, {setting.configuration}, {setting.backend}"
     title = f"Decode step after {setting.seqlen} tokens: {what}"
     notes = pair_notes(
         pairs,
         "the speed-up",
+        configuration_note([setting.configuration]),
         "tokens/s: the batch over the median of a step.",
         "state: scan states and convolution windows in float32, from shapes.",
         f"sequences that fit: into {memory_gb:g} GB beside the weights, by their states alone.",
@@ -94,30 +95,37 @@ def _rate(batch: int, seconds: float | None) -> float | None:
     return None if not seconds else batch / seconds
 
 
-def _room(model: str, ratio: float, memory_gb: float) -> tuple[int | None, int | None]:
+def _room(setting: Setting, ratio: float, memory_gb: float) -> tuple[int | None, int | None]:
     """Bytes of a sequence's state, and how many sequences fit; None for a model that is not published."""
-    size = _size(model, ratio)
+    size = _size(setting.model, setting.configuration, ratio)
     if size is None:
         return None, None
     return size.state, max(0, int(memory_gb * _GIGA) - size.weights) // size.state
 
 
 @cache
-def _size(label: str, ratio: float) -> _Size | None:
+def _size(label: str, configuration: str, ratio: float) -> _Size | None:
     """The size of a suite's model, pruned by a ratio; built without memory for its weights."""
     import torch
     import transformers
 
     from perfmamba.models import PUBLISHED_SHAPES, published_config
+    from perfmamba.pruning.bridge import BRIDGES
     from perfmamba.pruning.cost import expected_cost
+    from perfmamba.pruning.modeling import BridgedMamba2Config
     from perfmamba.pruning.selection import kept_count
 
     name, layers = suite_model(label)
     if name not in PUBLISHED_SHAPES:
         return None
     states = kept_count(published_config(name).state_size, ratio)
+    if ratio and configuration in BRIDGES:
+        dense: Any = published_config(name, layers=layers)
+        config: Any = BridgedMamba2Config.of(dense, bridge=configuration, state_size=states)
+    else:
+        config = published_config(name, layers=layers, state_size=states)
     auto_model: Any = transformers.AutoModelForCausalLM
     with torch.device("meta"):
-        model = auto_model.from_config(published_config(name, layers=layers, state_size=states))
+        model = auto_model.from_config(config)
     cost = expected_cost(model, element_bytes=4)
     return None if cost.state_bytes is None else _Size(4 * cost.parameters, cost.state_bytes)

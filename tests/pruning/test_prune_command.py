@@ -116,6 +116,12 @@ def test_a_published_shape_in_the_original_layout(run, tmp_path):
     assert (loaded.model.config.state_size, loaded.model.config.vocab_size) == (8, 50280)
 
 
+def test_a_bridge_that_a_format_does_not_have_is_refused_before_anything_is_measured(run, tmp_path):
+    options = ("--layers", 1, "--ratio", 0.5, "--bridge", "balanced", "--format", "mamba_ssm")
+    with pytest.raises(ModelError, match="mamba_ssm has no bridge balanced for Mamba-2"):
+        run("mamba2-130m", *options, "--calibration", "absent.txt", "--out", tmp_path / "out")
+
+
 def test_weights_are_written_in_the_dtype_they_came_in(run, tmp_path):
     mamba2(dtype=torch.bfloat16).save_pretrained(tmp_path / "half")
     options = (tmp_path / "half", "--ratio", 0.5, "--score", "random")

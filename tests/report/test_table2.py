@@ -193,8 +193,8 @@ def test_what_cannot_be_read_is_one_error(results, tmp_path):
         read_pairs(folder)
 
 
-def step(batch, relative=0.8):
-    params = [*(values[0] for values in STEPS[:4]), str(batch), "64", "0.5"]
+def step(batch, relative=0.8, configuration="pruned"):
+    params = ["'mamba2-130m-2layers'", "'torch'", f"'{configuration}'", "'decode'", str(batch), "64", "0.5"]
     return pair(relative=relative) | {"benchmark": STEP, "params": params}
 
 
@@ -210,6 +210,15 @@ def test_a_decode_step_has_rates_and_room(results):
     assert dense["sequences"] == (10**9 - weight_bytes(128)) // dense["state_bytes"]
     assert half["sequences"] == (10**9 - weight_bytes(64)) // half["state_bytes"]
     assert table.sections == {0, 2}
+
+
+@pytest.mark.parametrize(("bridge", "entries"), [("lstsq", 64 + 128), ("balanced", 128 + 128)])
+def test_a_bridge_caches_windows_of_all_that_it_projects(results, bridge, entries):
+    (table,) = decode_tables(read_pairs(results(step(1, configuration=bridge))), memory_gb=1)
+    dense, half = table.records()
+    assert dense["state_bytes"] == 2 * 4 * (1536 * 128 + 1792 * 4)
+    assert half["state_bytes"] == 2 * 4 * (1536 * 64 + (1536 + entries) * 4)
+    assert bridge in table.title
 
 
 def weight_bytes(states):
