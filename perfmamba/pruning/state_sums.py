@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
+from perfmamba_kernels.elementwise import decay
 from torch import Tensor
 
 from perfmamba.models.scan_inputs import ScanInputs
@@ -136,12 +137,12 @@ def ssd_chunk(state: Tensor, chunk: Chunk) -> ChunkSums:
     Source: the recurrence of arXiv 2405.21060, equation 2, squared and summed.
     """
     log_decay = (chunk.dt * chunk.A[..., None]).cumsum(-1)  # (b, g, r, t) of w_t0
-    from_start = log_decay.exp()  # (b, g, r, t)
-    decay = (log_decay[..., None] - log_decay[..., None, :]).tril().exp().tril()  # w_tu (b, g, r, t, u)
+    from_start = decay(log_decay)  # (b, g, r, t)
+    between = decay((log_decay[..., None] - log_decay[..., None, :]).tril()).tril()  # w_tu (b, g, r, t, u)
     inputs = chunk.dt[..., None] * chunk.x  # (b, g, r, u, p)
-    pairs = _input_pairs(inputs, decay)  # (b, g, m, t, u)
+    pairs = _input_pairs(inputs, between)  # (b, g, m, t, u)
     seen = inputs @ state  # x_u . h_0 (b, g, r, u, n)
-    seen_decay = from_start[..., None] * decay  # w_t0 w_tu (b, g, r, t, u)
+    seen_decay = from_start[..., None] * between  # w_t0 w_tu (b, g, r, t, u)
     kept = from_start.square()  # w_t0^2 (b, g, r, t)
 
     own = ((pairs @ chunk.B[:, :, None]) * chunk.B[..., None, :]).sum(2)  # (b, g, t, n)
@@ -152,7 +153,7 @@ def ssd_chunk(state: Tensor, chunk: Chunk) -> ChunkSums:
     half = (chunk.B.mT @ halves).sum(0)  # (g, n, n)
     before = (kept.sum(3)[..., None, None] * state).flatten(2, 3).mT @ state.flatten(2, 3)  # (b, g, n, n)
 
-    to_end = (log_decay[..., -1:] - log_decay).exp()[..., None] * inputs  # (b, g, r, u, p)
+    to_end = decay(log_decay[..., -1:] - log_decay)[..., None] * inputs  # (b, g, r, u, p)
     after = from_start[..., -1:, None] * state + to_end.mT @ chunk.B[:, :, None]
     return ChunkSums(after, energy, half + half.mT + before.sum(0))
 
@@ -162,17 +163,17 @@ def _over_heads(weights: Tensor) -> Tensor:
     return weights.transpose(2, 3).flatten(3)
 
 
-def _input_pairs(inputs: Tensor, decay: Tensor) -> Tensor:
+def _input_pairs(inputs: Tensor, between: Tensor) -> Tensor:
     """The sum over heads of w_tu w_tm x_u . x_m, for u <= m <= t: (b, g, m, t, u).
 
     A pair of different positions counts twice. As w_tu w_tm = w_tm^2 w_mu, this is a product over the heads
     for each m.
     """
-    shared = inputs @ inputs.mT * decay  # w_mu x_u . x_m (b, g, r, m, u)
+    shared = inputs @ inputs.mT * between  # w_mu x_u . x_m (b, g, r, m, u)
     shared = 2 * shared.tril(-1) + shared * torch.eye(
         shared.shape[-1], dtype=shared.dtype, device=shared.device
     )
-    later = decay.square()  # w_tm^2 (b, g, r, t, m)
+    later = between.square()  # w_tm^2 (b, g, r, t, m)
     return later.permute(0, 1, 4, 3, 2) @ shared.permute(0, 1, 3, 2, 4)
 
 
@@ -186,11 +187,11 @@ def selective_chunk(state: Tensor, chunk: Chunk) -> ChunkSums:
     """
     steps = chunk.dt[:, 0].permute(2, 0, 1)  # (q, b, d)
     inputs = steps * chunk.x[:, 0, ..., 0].permute(2, 0, 1)  # (q, b, d)
-    decays = (steps[..., None] * chunk.A[0]).exp()  # (q, b, d, n)
+    decays = decay(steps[..., None] * chunk.A[0])  # (q, b, d, n)
     states = inputs[..., None] * chunk.B[:, 0].transpose(0, 1)[:, :, None]  # (q, b, d, n)
     last = state[:, 0, :, 0]
-    for decay, added in zip(decays, states, strict=True):
-        last = added.addcmul_(decay, last)
+    for decayed, added in zip(decays, states, strict=True):
+        last = added.addcmul_(decayed, last)
     energy = states.square().sum(2).transpose(0, 1)[:, None]  # (b, 1, q, n)
     rows = states.flatten(0, 2)  # (q b d, n)
     return ChunkSums(last[:, None, :, None], energy, (rows.mT @ rows)[None])
