@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from perfmamba_kernels.elementwise import arithmetic, decay, first_state, skip_and_gate_, step_size
-from perfmamba_kernels.torch_backend.blocks import in_cache
+from perfmamba_kernels.torch_backend.blocks import ELEMENTS, in_cache
 
-CHUNK, BLOCK = 64, 8
-"""Positions a chunk and a block: decays and states of a block, 2 k n d numbers, should stay in the cache."""
+CHUNK, LEAST_BLOCK = 64, 8
+"""Positions of a chunk, and the fewest of a block: more, if as many states are a block for the cache."""
 
 
 def selective_scan(
@@ -76,7 +76,8 @@ class _Chunk:
 
     def __init__(self, u: Tensor, states: int) -> None:
         dtype, (_, channels, length) = arithmetic(u), u.shape
-        self._decays = u.new_empty((min(BLOCK, length), states, channels), dtype=dtype)
+        self._block = max(LEAST_BLOCK, ELEMENTS // max(1, states * channels))
+        self._decays = u.new_empty((min(self._block, CHUNK, length), states, channels), dtype=dtype)
         self._states = torch.empty_like(self._decays)
         self._y = u.new_empty((min(CHUNK, length), 1, channels), dtype=dtype)
 
@@ -92,7 +93,7 @@ class _Chunk:
             C: (q, n).
         """
         y = self._y[: len(u)]
-        for block in zip(*(torch.split(rows, BLOCK) for rows in (dt, dt * u, B, C, y)), strict=True):
+        for block in zip(*(torch.split(rows, self._block) for rows in (dt, dt * u, B, C, y)), strict=True):
             self._scan_block(state, A, *block)
         return y[:, 0]
 
