@@ -53,13 +53,17 @@ def study_chart(settings: Settings, results: Sequence[Result]) -> Any:
     """
     alt = require_altair()
     rows = list(study_rows(results))
-    models = len({result.model for result in results})
+    lines = [name for name in _COLOURS if any(row["line"] == name for row in rows)]
+    colours = alt.Scale(domain=lines, range=[_COLOURS[name] for name in lines])
+    second = "bridge lstsq, and balanced" if "balanced" in lines else "bridge lstsq"
     panels = [
-        _panel(alt, [row for row in rows if row["panel"] == panel], title, settings.measure)
-        for panel, title in (("none", "bridge none"), ("lstsq", "bridge lstsq, and balanced"))
+        _panel(alt, [row for row in rows if row["panel"] == panel], title, settings.measure, colours)
+        for panel, title in (("none", "bridge none"), ("lstsq", second))
         if any(row["panel"] == panel for row in rows)
     ]
-    title = f"Mamba-{settings.generation}, N = {settings.states}: mean of {models} models, 95% intervals"
+    models = len({result.model for result in results})
+    sample = f"mean of {models} models, 95% intervals" if models > 1 else "one model"
+    title = f"Mamba-{settings.generation}, N = {settings.states}: {sample}"
     return alt.hconcat(*panels, title=title).resolve_scale(y="shared").configure(aria=False)
 
 
@@ -75,15 +79,15 @@ def _row(panel: str, line: str, ratio: float, value: Average) -> dict[str, str |
     }
 
 
-def _panel(alt: Any, rows: list[dict[str, str | float | None]], title: str, measure: MeasureName) -> Any:
+def _panel(
+    alt: Any, rows: list[dict[str, str | float | None]], title: str, measure: MeasureName, colours: Any
+) -> Any:
     # Student's intervals do not know that an accuracy ends at 0 and 1
     scale = alt.Scale(domain=[0, 1]) if measure == "accuracy" else alt.Scale(zero=False)
-    lines = [name for name in _COLOURS if any(row["line"] == name for row in rows)]
-    colours = alt.Scale(domain=list(_COLOURS), range=list(_COLOURS.values()))
     legend = alt.Legend(symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=3)
     base = alt.Chart(alt.InlineData(values=rows), width=_WIDTH, height=_HEIGHT).encode(
         x=alt.X("ratio:Q", title="ratio of states removed"),
-        color=alt.Color("line:N", title="score", scale=colours, sort=lines, legend=legend),
+        color=alt.Color("line:N", title="score", scale=colours, legend=legend),
     )
     band = base.mark_area(opacity=0.15, clip=True).encode(
         y=alt.Y("low:Q", title=HEADERS[measure], scale=scale), y2="high:Q"
