@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from perfmamba.errors import InputError
+from perfmamba.errors import InputError, ModelError
+from perfmamba.evaluation import NAN_ANSWERS
 from perfmamba.models.tokenizing import TextEncoder, encoded_blocks
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def text_score(
     Raises:
         InputError: if the window is out of range, the file cannot be read or is empty, or a token is beyond
             the model's vocabulary.
+        ModelError: if the model answers with NaN.
     """
     line_break = encoder.encode("\n")[-1:]
     blocks = chain([line_break], encoded_blocks(path, encoder))
@@ -99,6 +101,7 @@ def token_nats(
 
     Raises:
         InputError: as `text_score`.
+        ModelError: likewise.
     """
     if not 1 <= stride < seqlen:
         raise InputError(
@@ -116,6 +119,8 @@ def token_nats(
         nats += _surprise(model, window, new)
         predicted += new
         on_tokens(new)
+        if not math.isfinite(nats):
+            raise ModelError(NAN_ANSWERS)
     if not predicted:
         raise InputError("there is no token to predict in this text")
     return nats, predicted

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from perfmamba.errors import InputError
+from perfmamba.errors import InputError, ModelError
+from perfmamba.evaluation import NAN_ANSWERS
 from perfmamba.evaluation.intervals import Proportion
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ def accuracy(
 
     Raises:
         InputError: if the model knows fewer tokens than the task has.
+        ModelError: if it answers with NaN.
     """
     if task.vocabulary > (known := int(model.config.vocab_size)):
         raise InputError(f"a recall vocabulary of {task.vocabulary} for a model that knows {known} tokens")
@@ -135,6 +137,8 @@ def accuracy(
     for drawn in recall_batches(task, samples, seed=seed, batch=batch):
         with torch.inference_mode():
             logits = model(drawn.tokens.to(model.device), use_cache=False).logits  # (b, l, vocabulary)
+        if logits.isnan().any():
+            raise ModelError(NAN_ANSWERS)
         answers = logits.argmax(-1).cpu()
         hits += int((answers == drawn.targets).sum())
         on_batch(len(drawn.tokens))

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfmamba.errors import InputError
+from perfmamba.errors import InputError, ModelError
 from perfmamba.evaluation.perplexity import TextScore, text_score, token_nats, windows
 from perfmamba.models.tokenizing import TextEncoder
 from tests.small_models import VOCABULARY, small_mamba1, small_mamba2
@@ -103,6 +103,13 @@ def test_a_window_that_leaves_tokens_out(seqlen, stride):
 def test_tokens_of_another_model():
     with pytest.raises(InputError, match=f"token 40, the model knows 0 to {VOCABULARY - 1}"):
         token_nats(small_mamba2(), [[1, 40]], seqlen=8, stride=4)
+
+
+def test_a_model_with_a_broken_weight_is_not_measured():
+    model = small_mamba2()
+    model.backbone.norm_f.weight.data[0] = float("nan")
+    with pytest.raises(ModelError, match="answers with NaN"):
+        token_nats(model, [tokens_of(9)], seqlen=8, stride=4)
 
 
 def test_an_empty_text(tmp_path):

@@ -7,9 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfmamba.errors import InputError
+from perfmamba.errors import InputError, ModelError
 from perfmamba.evaluation.intervals import Proportion
 from perfmamba.evaluation.recall import UNSCORED, RecallTask, accuracy, recall_batch, recall_batches
+from tests.small_models import small_mamba2
 
 
 @st.composite
@@ -116,6 +117,13 @@ def test_a_vocabulary_beyond_the_models():
     task = RecallTask(pairs=1, length=4, vocabulary=65)
     with pytest.raises(InputError, match="vocabulary of 65 for a model that knows 64"):
         accuracy(Oracle(task, 8), task)
+
+
+def test_a_model_with_a_broken_weight_is_not_measured():
+    model = small_mamba2()
+    model.backbone.norm_f.weight.data[0] = float("nan")
+    with pytest.raises(ModelError, match="answers with NaN"):
+        accuracy(model, RecallTask(pairs=1, length=4, vocabulary=8), samples=2)
 
 
 def test_no_samples():
