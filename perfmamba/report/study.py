@@ -75,10 +75,11 @@ def study_tables(settings: Settings, results: Sequence[Result]) -> tuple[Table, 
     """What each way costs, and what it has over the control: a row a bridge and score, a column a ratio."""
     summaries = {summary.way: summary for summary in summarize(results)}
     models = sorted({result.model for result in results})
+    several = len(models) > 1
     title = (
         f"{HEADERS[settings.measure].capitalize()} of pruned models: Mamba-{settings.generation}, "
         f"{settings.layers} layers, N = {settings.states}, "
-        f"mean of {len(models)} model{'s' if len(models) > 1 else ''}"
+        + (f"mean of {len(models)} models" if several else "one model")
     )
     values = {way: summary.value for way, summary in summaries.items()}
     advantages = {
@@ -87,17 +88,19 @@ def study_tables(settings: Settings, results: Sequence[Result]) -> tuple[Table, 
         if summary.advantage is not None and way.score != CONTROL
     }
     digits = _DIGITS[settings.measure]
+    bridged = any(way.bridge == "balanced" for way in advantages)
     notes = (
-        f"Models: {', '.join(models)}. ± is half of Student's 95% interval over them.",
+        f"Models: {', '.join(models)}." + (" ± is half of Student's 95% interval over them." * several),
         *(f"{name.capitalize()}: {text}." for name, text in settings.about.items()),
     )
     return (
-        _table(title, values, digits, notes),
+        _table(title, values, digits, notes, intervals=several),
         _table(
             f"Difference from {CONTROL}, in the same model",
             advantages,
             f"+{digits}",
-            ("With the same bridge; balanced is held against random with lstsq.",),
+            ("With the same bridge" + ("; balanced is held against random with lstsq." if bridged else "."),),
+            intervals=several,
         ),
     )
 
@@ -113,14 +116,17 @@ def _control(way: Way) -> Way:
     return Way(CONTROL, "lstsq" if way.bridge == "balanced" else way.bridge, way.ratio)
 
 
-def _table(title: str, cells: Mapping[Way, Average], digits: str, notes: tuple[str, ...]) -> Table:
+def _table(
+    title: str, cells: Mapping[Way, Average], digits: str, notes: tuple[str, ...], *, intervals: bool
+) -> Table:
     """A row a bridge and score, in the order they come; a column a ratio above 0."""
     ratios = sorted({way.ratio for way in cells if way.bridge is not None})
     places = list(dict.fromkeys((way.bridge, way.score) for way in cells))
     columns = [Column("bridge", "Bridge"), Column("score", "Score")]
     for ratio in ratios:
         columns.append(Column(f"mean_r{ratio:g}", f"r = {ratio:g}", digits))
-        columns.append(Column(f"half_width_r{ratio:g}", "±", ".3f"))
+        if intervals:
+            columns.append(Column(f"half_width_r{ratio:g}", "±", ".3f"))
     rows, sections = [], set()
     for number, (bridge, score) in enumerate(places):
         if number == 0 or places[number - 1][0] != bridge:
@@ -129,6 +135,8 @@ def _table(title: str, cells: Mapping[Way, Average], digits: str, notes: tuple[s
         for ratio in ratios:
             # the dense model is the same at every ratio
             cell = cells.get(Way(score, bridge, ratio if bridge else 0.0))
-            row += [cell.mean, cell.half_width] if cell else [None, None]
+            row.append(cell.mean if cell else None)
+            if intervals:
+                row.append(cell.half_width if cell else None)
         rows.append(tuple(row))
     return Table(title, tuple(columns), tuple(rows), frozenset(sections), notes)

@@ -100,7 +100,7 @@ STUDY = ("--ratios", 0.5, "--scores", "output", "random", "--seeds", 2, *SMALL)
 def test_a_study_measures_every_way_and_can_be_added_to(run, folders, tmp_path):
     out = tmp_path / "study"
     text = run("study", folders / "two", "--out", out, *STUDY)
-    assert "mean of 1 model" in text
+    assert "N = 6, one model" in text
     lines = (out / "results.jsonl").read_text().splitlines()
     assert len(lines) == 1 + 2 * 3 + 1
     text = run("study", folders / "two", folders / "three", "--out", out, *STUDY)
