@@ -68,9 +68,15 @@ _NO_EMPTY_ROWS = before(
     "            if (row.last_value === null) {\n                return;\n            }\n",
 )
 
+# A line needs two commits: after the first run the grid was all empty boxes.
+_SINGLE_POINTS = Edit(
+    "plot_div, [{data: data}], options);",
+    "plot_div, [{data: data, points: {show: data.length === 1}}], options);",
+)
+
 
 def repair_pages(html_dir: Path, benchmarks: Benchmarks, histories: Iterable[History]) -> None:
-    """Edit the scripts of the graph page and the list, and add a `first_view` to each definition.
+    """Edit the scripts of the graph page, the list and the grid, and add a `first_view` to each definition.
 
     Raises:
         UserError: a script of asv has changed.
@@ -84,6 +90,7 @@ def repair_pages(html_dir: Path, benchmarks: Benchmarks, histories: Iterable[His
         _NO_EMPTY_CURVES,
     )
     edit_page(html_dir / "summarylist.js", _NO_EMPTY_ROWS)
+    edit_page(html_dir / "summarygrid.js", _SINGLE_POINTS)
     newest_first = sorted(histories, key=lambda history: -history.runs[0].revision)
     for name, definition in benchmarks.items():
         definition[FIRST_VIEW] = first_view(newest_first, name, definition["params"])

@@ -24,6 +24,7 @@ from tests.benchmarks.meter.site_project import SITE, Project, definition
 STOCK = Path(asv.__file__).parent / "www"
 BENCHMARK = "scan.Scan.cudatime_forward"
 MIXED = "mixed.Mixed.cudatime_forward"
+NEW = "new.New.cudatime_forward"
 LENGTHS = [64, 512, 16384]
 SLOW_FROM = 3
 
@@ -158,6 +159,7 @@ def site(tmp_path_factory):
     project.define(
         definition(BENCHMARK, {"model": ["small", "large"], "seqlen": LENGTHS}),
         definition(MIXED, {"model": ["cut", "whole"], "batch": [1, 8]}),
+        definition(NEW, {"model": ["small"]}),
     )
     for number, commit in enumerate(project.commits):
         cells = {
@@ -165,7 +167,10 @@ def site(tmp_path_factory):
             for model in ("small", "large")
             for length in LENGTHS
         }
-        project.measure(commit, {BENCHMARK: cells, MIXED: {("whole", 8): [1.0]}}, machine="box")
+        results = {BENCHMARK: cells, MIXED: {("whole", 8): [1.0]}}
+        if commit == project.commits[-1]:
+            results[NEW] = {("small",): [1.0]}
+        project.measure(commit, results, machine="box")
         project.measure(commit, {BENCHMARK: cells, MIXED: {("cut", 1): [2.0]}}, machine="other")
     return project.publish()
 
@@ -228,11 +233,19 @@ def test_grid_draws_its_graphs(visited):
     assert visited.page.locator("li.active").inner_text() == "Benchmark grid"
 
 
+def test_grid_shows_what_was_measured_once(visited):
+    visited.open("index.html")
+    box = visited.page.locator(f'[id="summarygrid-{NEW}"]')
+    box.scroll_into_view_if_needed()
+    box.locator("canvas.flot-base").wait_for()
+    assert visited.page.evaluate(COLOURED_PIXELS, f'[id="summarygrid-{NEW}"]') > 0
+
+
 def test_list_sorts_and_shows_values(visited):
     visited.open("index.html#/summarylist")
     rows = visited.page.locator("#summarylist-body tbody tr")
     visited.page.wait_for_url("**sort=0&dir=asc")  # asv sorts by name first
-    assert rows.count() == 2 * len(LENGTHS) + 1  # of the mixed grid, the cell that the machine measured
+    assert rows.count() == 2 * len(LENGTHS) + 1 + 1  # of the mixed grid, the cell that the machine measured
     heading = visited.page.locator("#summarylist-body th", has_text="Value")
     for direction in ("asc", "desc"):
         heading.click()
@@ -331,13 +344,13 @@ def _over_lengths(model):
 def _curves(page):
     """The points of each curve that the graph has drawn, by its label in the legend."""
     page.wait_for_function("() => $('#main-graph').data('plot')")
-    assert page.evaluate(COLOURED_PIXELS) > 0
+    assert page.evaluate(COLOURED_PIXELS, "#main-graph") > 0
     series = "() => $('#main-graph').data('plot').getData().map(curve => [curve.label, curve.data])"
     return dict(page.evaluate(series))
 
 
-COLOURED_PIXELS = """() => {
-    const canvas = $('#main-graph canvas.flot-base')[0];
+COLOURED_PIXELS = """graph => {
+    const canvas = $(graph).find('canvas.flot-base')[0];
     const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
     let coloured = 0;
     for (let i = 0; i < pixels.length; i += 4) {
