@@ -70,8 +70,12 @@ _NO_EMPTY_ROWS = before(
 
 # A line needs two commits: after the first run the grid was all empty boxes.
 _SINGLE_POINTS = Edit(
-    "plot_div, [{data: data}], options);",
-    "plot_div, [{data: data, points: {show: data.length === 1}}], options);",
+    "                var plot = $.plot(\n                    plot_div, [{data: data}], options);",
+    "                if (data.length === 1) {\n"
+    "                    options.series.points = {show: true};\n"
+    "                    options.yaxis.max = 2 * data[0][1];\n"
+    "                }\n"
+    "                var plot = $.plot(\n                    plot_div, [{data: data}], options);",
 )
 
 
