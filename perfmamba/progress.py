@@ -60,10 +60,10 @@ def show_progress(run: Run, jobs: Sequence[Job], *, total: int) -> int:
             for job in jobs:
                 progress.update(task, description=_what(job.cell))
                 result = next(results)
+                done += 1
                 failed += result.status != "ok"
                 progress.console.print(_line(result), highlight=False, soft_wrap=True)
                 progress.update(task, advance=1, stage="")
-                done += 1
         except KeyboardInterrupt:
             progress.console.print(f"interrupted: {done} of {total} cells are done; --resume does the rest")
             raise

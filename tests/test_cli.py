@@ -1,6 +1,7 @@
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -216,7 +217,10 @@ def test_ctrl_c_keeps_the_finished_cells(folders, tmp_path):
     assert process.returncode == 130
     done = len(list(out.glob("*.json")))
     assert 1 <= done < 37
-    assert f"interrupted: {done} of 37 cells are done; --resume does the rest" in " ".join(err.split())
+    said = re.search(
+        r"interrupted: (\d+) of 37 cells are done; --resume does the rest", " ".join(err.split())
+    )
+    assert int(said[1]) in {done - 1, done}  # Ctrl-C may come when the last is written and not yet counted
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
     assert "Traceback" not in err
 

@@ -39,12 +39,16 @@ class Visit:
         self.page.on("console", lambda said: said.type == "error" and self.problems.append(said.text))
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on("request", self._request)
-        self.page.on("requestfailed", lambda request: self.problems.append(f"failed: {request.url}"))
+        self.page.on("requestfailed", self._failed)
         self.page.on("response", self._response)
 
     def _request(self, request):
         if urlsplit(request.url).hostname != LOOPBACK:
             self.problems.append(f"remote: {request.url}")
+
+    def _failed(self, request):
+        if request.failure != "net::ERR_ABORTED":  # which the next page does to what this one still loads
+            self.problems.append(f"failed: {request.url}")
 
     def _response(self, response):
         if response.status >= 400:
