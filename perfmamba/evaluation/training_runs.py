@@ -39,7 +39,7 @@ def training_command(run: Callable[[], None], *, out: Path, threads: int) -> Non
         threads: CPU threads for torch.
     """
     try:
-        if out.exists() and any(out.iterdir()):
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise InputError(f"--out {out}: something is there already; name another folder")
         torch.set_num_threads(threads)
         run()

@@ -101,9 +101,10 @@ def test_an_interrupt_keeps_the_last_checkpoint(interrupted, tmp_path, capsys):
     assert load_model(str(tmp_path / "tiny")).generation == 2
 
 
-def test_a_folder_that_is_in_use(tmp_path, capsys):
+@pytest.mark.parametrize("out", [".", "precious"])
+def test_a_folder_that_is_in_use_and_a_file(tmp_path, capsys, out):
     (tmp_path / "precious").write_text("data")
     with pytest.raises(SystemExit) as stop:
-        main(out=tmp_path)
+        main(out=tmp_path / out)
     assert stop.value.code == 2
     assert "something is there already" in capsys.readouterr().err
