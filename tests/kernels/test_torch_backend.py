@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from perfmamba_kernels import reference, torch_backend
 from perfmamba_kernels.elementwise import decay
+from perfmamba_kernels.torch_backend.blocks import in_cache
 
 from tests.kernels.inputs import (
     F64,
@@ -71,27 +72,59 @@ def test_dtypes(dtype, states):
     close(torch_backend.causal_conv1d(**conv), reference.causal_conv1d(**doubled(conv)), dtype)
 
 
+@pytest.mark.parametrize("taps", [64, 66, 140])
+def test_as_many_taps_as_positions_of_a_block_and_more(taps):
+    conv = conv_inputs(5, taps, 300)
+    close(torch_backend.causal_conv1d(**conv), reference.causal_conv1d(**conv))
+
+
 @pytest.mark.parametrize("states", STATES)
 @pytest.mark.parametrize("dtype", list(TOLERANCE))
 @pytest.mark.parametrize("state_dtype", [torch.float32, torch.bfloat16, F64])
 def test_steps(state_dtype, dtype, states):
-    ours = normal(2, 6, 4, states, seed=8, dtype=state_dtype)
-    theirs = ours.double().clone()
-    step = {
-        name: value[:, 0] if name in {"x", "dt", "B", "C", "z"} else value
-        for name, value in ssd_inputs(states, 1, groups=2, dtype=dtype).items()
-    }
-    y = torch_backend.ssd_update(ours, **step, dt_softplus=True)
-    expected = reference.ssd_update(theirs, **doubled(step), dt_softplus=True)
     widest = max(dtype, state_dtype, key=TOLERANCE.__getitem__)
-    close([y, ours], [expected, theirs], widest)
-    ours = normal(2, 6, states, seed=8, dtype=state_dtype)
+    ssd, scan = ssd_inputs(states, 1, groups=2, dtype=dtype), scan_inputs(states, 1, dtype)
+    state = normal(2, 6, 4, states, seed=8, dtype=state_dtype)
+    check_step("ssd_update", state, at_first(ssd, dim=1), widest)
+    state = normal(2, 6, states, seed=8, dtype=state_dtype)
+    check_step("selective_state_update", state, at_first(scan, dim=2), widest)
+
+
+@pytest.mark.parametrize("state_dtype", [torch.bfloat16, F64])
+def test_steps_of_more_sequences_than_stay_in_the_cache(state_dtype):
+    ssd, scan = (
+        ssd_inputs(128, 1, 2, batch=5, heads=12, head_dim=64),
+        scan_inputs(64, 1, batch=5, channels=1600),
+    )
+    state = normal(5, 12, 64, 128, seed=8, dtype=state_dtype)
+    assert [len(some) for (some,) in in_cache(state)] == [2, 2, 1]
+    check_step("ssd_update", state, at_first(ssd, dim=1), state_dtype)
+    state = normal(5, 1600, 64, seed=8, dtype=state_dtype)
+    assert [len(some) for (some,) in in_cache(state)] == [2, 2, 1]
+    check_step("selective_state_update", state, at_first(scan, dim=2), state_dtype)
+
+
+def test_a_scan_of_several_blocks_a_chunk():
+    scan = scan_inputs(16, 150, channels=600)
+    close(
+        torch_backend.selective_scan(**scan, delta_softplus=True),
+        reference.selective_scan(**scan, delta_softplus=True),
+    )
+
+
+def at_first(scan, dim):
+    """The arguments of a decode step: those of a scan at its first position, which is along `dim`."""
+    names = {"u": "x", "delta": "dt", "delta_bias": "dt_bias"}
+    step = {names.get(name, name): value for name, value in scan.items()}
+    return step | {name: step[name].select(dim, 0) for name in ("x", "dt", "B", "C", "z")}
+
+
+def check_step(name, ours, step, dtype):
+    """A step of the torch backend gives the reference's output, and leaves its state."""
     theirs = ours.double().clone()
-    u, delta, a, b, c, d, z, bias = scan_inputs(states, 1, dtype).values()
-    step = (u[..., 0], delta[..., 0], a, b[..., 0], c[..., 0], d, z[..., 0], bias)
-    y = torch_backend.selective_state_update(ours, *step, dt_softplus=True)
-    expected = reference.selective_state_update(theirs, *(value.double() for value in step), dt_softplus=True)
-    close([y, ours], [expected, theirs], widest)
+    y = getattr(torch_backend, name)(ours, **step, dt_softplus=True)
+    expected = getattr(reference, name)(theirs, **doubled(step), dt_softplus=True)
+    close([y, ours], [expected, theirs], dtype)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, F64])

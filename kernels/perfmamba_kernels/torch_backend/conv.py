@@ -34,9 +34,10 @@ def causal_conv1d(
     filters = weight.t().to(dtype).contiguous()[..., None]  # (k, c, 1): a tap's values next to each other
     bias = bias if bias is None else bias.to(dtype)[:, None]
     y = torch.empty_like(x)
-    head = _join(before, x[:, :, :BLOCK])  # (b, c, k - 1 + BLOCK)
-    for start in range(0, length, BLOCK):
-        end = min(start + BLOCK, length)
+    block = max(BLOCK, taps - 1)  # no later block looks back to before x
+    head = _join(before, x[:, :, :block])  # (b, c, k - 1 + block)
+    for start in range(0, length, block):
+        end = min(start + block, length)
         window = x[:, :, start - taps + 1 : end] if start else head
         _filter(window.to(dtype), filters, bias, y[:, :, start:end], activation)
     last = _join(before, x[:, :, max(0, length - taps + 1) :])
