@@ -55,8 +55,8 @@ def open_calibration(
     Args:
         source: a text file (UTF-8); a .npy file of integers, or a folder of them; a data set with a column
             `input_ids` or `text`, as `hub:OWNER/NAME[:CONFIG[:SPLIT]]`, a folder in place of OWNER/NAME
-            included; or `random`. Text and arrays of one dimension are cut into sequences; the rows of two
-            dimensions are sequences as they are.
+            included; or `random`. Text, each row of a data set with a line break behind it, and arrays of
+            one dimension are cut into sequences; the rows of two dimensions are sequences as they are.
         vocabulary: the number of token ids that the model knows.
         seqlen: positions of a sequence where text or tokens are cut.
         seed: of random tokens.
@@ -154,7 +154,9 @@ def _data_set(source: str, seqlen: int, encoder: Callable[[], TextEncoder]) -> C
     if found.column == "input_ids":
         return Calibration(found.name, _cut(found.values, seqlen))
     encode = encoder()
-    return Calibration(found.name, _cut(map(encode.encode, found.values), seqlen), encode.name)
+    # without a line break, the last word of a row and the first of the next would be one
+    blocks = (encode.encode(f"{text}\n") for text in found.values)
+    return Calibration(found.name, _cut(blocks, seqlen), encode.name)
 
 
 def _cut(blocks: Iterable[Any], seqlen: int) -> Iterator[Tensor]:

@@ -94,11 +94,11 @@ def test_random_tokens_are_seeded_endless_and_come_with_a_warning():
 
 def test_a_data_set_gives_its_token_ids_or_its_text(data_sets):
     data_sets["some/ids", None, "train"] = [{"input_ids": [1, 2, 3]}, {"input_ids": [4, 5]}]
-    data_sets["some/words", "small", "test"] = [{"text": "abc"}, {"text": "de"}]
+    data_sets["some/words", "small", "test"] = [{"text": "abc"}, {"text": "def"}]
     assert sequences("hub:some/ids") == [[1, 2, 3, 4]]
     calibration = opened("hub:some/words:small:test", encoder=bytes_encoder)
     assert (calibration.name, calibration.encoder) == ("hub:some/words:small:test", "bytes")
-    assert [bytes(sequence.tolist()) for sequence in calibration.sequences] == [b"abcd"]
+    assert [bytes(sequence.tolist()) for sequence in calibration.sequences] == [b"abc\n", b"def\n"]
 
 
 def test_a_data_set_that_cannot_be_used_is_said(data_sets):
