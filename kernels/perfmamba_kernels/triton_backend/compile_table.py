@@ -28,10 +28,10 @@ def main(*modules: str) -> int:
     if interpreted():
         print("Kernels are interpreted while TRITON_INTERPRET is set; unset it.", file=sys.stderr)
         return 2
-    cases = list(all_cases(*modules))
-    if not cases:
-        print(f"No kernels in {', '.join(modules)}.", file=sys.stderr)
+    if empty := [module for module in modules if not any(all_cases(module))]:
+        print(f"No kernels in {', '.join(empty)}.", file=sys.stderr)
         return 2
+    cases = list(all_cases(*modules))
     width = max(len(case.name) for case in cases)
     print(f"{'kernel':{width}}    N    GPU  warps  stages  registers  spilled B  shared B  matrix instr.")
     misfits = 0
