@@ -50,7 +50,7 @@ def loaded_models(
     dtype: str = "float32",
     trust_remote_code: bool = False,
 ) -> Iterator[tuple[str, "LoadedModel"]]:
-    """Each source with its model, one model at a time; errors as `loaded_model`."""
+    """Each source with its model, loaded when its turn comes; errors as `loaded_model`."""
     for source in sources:
         loaded = loaded_model(
             source, backend=backend, device=device, dtype=dtype, trust_remote_code=trust_remote_code

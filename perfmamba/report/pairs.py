@@ -30,8 +30,8 @@ class Setting:
     Attributes:
         model: as the suite calls it: `mamba2-130m`, or `mamba2-130m-2layers` for two blocks of it.
         backend: what ran the convolutions and scans.
-        configuration: `pruned` (states removed), `masked` (states zeroed), or the bridge that removed states
-            are read through, `lstsq` or `balanced`.
+        configuration: `pruned` (states removed), `masked` (states zeroed), or `lstsq` or `balanced` (states
+            removed, and the others read through that bridge).
         mode: `prefill` or `decode`.
         batch: sequences at once.
         seqlen: tokens of the prompt.
