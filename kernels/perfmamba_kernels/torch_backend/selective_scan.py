@@ -76,7 +76,8 @@ class _Chunk:
 
     def __init__(self, u: Tensor, states: int) -> None:
         dtype, (_, channels, length) = arithmetic(u), u.shape
-        self._block = max(LEAST_BLOCK, ELEMENTS // max(1, states * channels))
+        cached = ELEMENTS // max(1, states * channels) if u.device.type == "cpu" else CHUNK
+        self._block = max(LEAST_BLOCK, cached)
         self._decays = u.new_empty((min(self._block, CHUNK, length), states, channels), dtype=dtype)
         self._states = torch.empty_like(self._decays)
         self._y = u.new_empty((min(CHUNK, length), 1, channels), dtype=dtype)
