@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from perfmamba.errors import InputError, ModelError
-from perfmamba.evaluation import NAN_ANSWERS
+from perfmamba.evaluation import NOT_FINITE
 from perfmamba.models.tokenizing import TextEncoder, encoded_blocks
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def token_nats(
         predicted += new
         on_tokens(new)
         if not math.isfinite(nats):
-            raise ModelError(NAN_ANSWERS)
+            raise ModelError(NOT_FINITE)
     if not predicted:
         raise InputError("there is no token to predict in this text")
     return nats, predicted

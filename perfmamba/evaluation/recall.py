@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from perfmamba.errors import InputError, ModelError
-from perfmamba.evaluation import NAN_ANSWERS
+from perfmamba.evaluation import NOT_FINITE
 from perfmamba.evaluation.intervals import Proportion
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def accuracy(
         with torch.inference_mode():
             logits = model(drawn.tokens.to(model.device), use_cache=False).logits  # (b, l, vocabulary)
         if logits.isnan().any():
-            raise ModelError(NAN_ANSWERS)
+            raise ModelError(NOT_FINITE)
         answers = logits.argmax(-1).cpu()
         hits += int((answers == drawn.targets).sum())
         on_batch(len(drawn.tokens))

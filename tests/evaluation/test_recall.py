@@ -122,7 +122,7 @@ def test_a_vocabulary_beyond_the_models():
 def test_a_model_with_a_broken_weight_is_not_measured():
     model = small_mamba2()
     model.backbone.norm_f.weight.data[0] = float("nan")
-    with pytest.raises(ModelError, match="answers with NaN"):
+    with pytest.raises(ModelError, match="answers with numbers that are not finite"):
         accuracy(model, RecallTask(pairs=1, length=4, vocabulary=8), samples=2)
 
 
