@@ -35,3 +35,9 @@ class TraceError(PerfMambaError):
 
 class DeviceError(PerfMambaError):
     """The device asked for is absent or cannot do what was asked."""
+
+
+def reason(error: BaseException) -> str:
+    """What an error of another package says, in one line: its first, or its name if it says nothing."""
+    said = str(error).strip()
+    return said.splitlines()[0] if said else type(error).__name__

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from perfmamba.components import Generation
-from perfmamba.errors import ModelError
+from perfmamba.errors import ModelError, reason
 from perfmamba.models.backends import running_packages, use_backend
 from perfmamba.models.mixers import component_map
 from perfmamba.models.original import is_original_config, load_original
@@ -153,9 +153,8 @@ def _download(repo_id: str, *, trust_remote_code: bool) -> Path:
             folder = Path(snapshot_download(repo_id, allow_patterns=[*small, "pytorch_model*.bin"]))
     except Exception as error:
         # huggingface_hub raises its own, httpx's and the operating system's errors here
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"cannot get {repo_id!r} from the hub: {reason}; "
+            f"cannot get {repo_id!r} from the hub: {reason(error)}; "
             "check the id and the network, or give a folder that holds the checkpoint"
         ) from error
     return folder

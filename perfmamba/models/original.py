@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from perfmamba.errors import ModelError
+from perfmamba.errors import ModelError, reason
 from perfmamba.models.shapes import checked_layers, mamba1_config, mamba2_config
 
 if TYPE_CHECKING:
@@ -108,8 +108,7 @@ def _read_weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
             return weights
     except Exception as error:
         # a cut or foreign file raises SafetensorError, UnpicklingError, RuntimeError, EOFError or OSError
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{name}: the weights cannot be read safely: {reason}") from error
+        raise ModelError(f"{name}: the weights cannot be read safely: {reason(error)}") from error
     raise ModelError(f"{name}: no model.safetensors and no pytorch_model.bin in this folder")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from perfmamba.errors import InputError
+from perfmamba.errors import InputError, reason
 from perfmamba.models.shapes import PUBLISHED_SHAPES
 
 TOKENIZER_FILES = (
@@ -107,8 +107,9 @@ def _load(folder: Path) -> Any:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:
         # transformers raises ValueError, OSError, KeyError, ImportError and tokenizers' own for bad files
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"the tokenizer in {folder.resolve().name} cannot be loaded: {reason}") from error
+        raise InputError(
+            f"the tokenizer in {folder.resolve().name} cannot be loaded: {reason(error)}"
+        ) from error
 
 
 def _download(repo_id: str) -> Path:
@@ -118,5 +119,4 @@ def _download(repo_id: str) -> Path:
         return Path(snapshot_download(repo_id, allow_patterns=list(TOKENIZER_FILES)))
     except Exception as error:
         # huggingface_hub raises its own, httpx's and the operating system's errors here
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"cannot get the tokenizer of {repo_id!r} from the hub: {reason}") from error
+        raise InputError(f"cannot get the tokenizer of {repo_id!r} from the hub: {reason(error)}") from error

@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from perfmamba.errors import InputError
+from perfmamba.errors import InputError, reason
 
 HUB = "hub:"
 HUB_FORM = f"{HUB}OWNER/NAME[:CONFIG[:SPLIT]]"
@@ -100,9 +100,8 @@ def _rows(address: _Address) -> Iterator[dict[str, Any]]:
         yield from found
     except Exception as error:
         # datasets raises its own, huggingface_hub's, the network's and the operating system's errors here
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"cannot get the data set {address.source}: {reason}; check {HUB_FORM} and the network, "
+            f"cannot get the data set {address.source}: {reason(error)}; check {HUB_FORM} and the network, "
             "or give a file"
         ) from error
 

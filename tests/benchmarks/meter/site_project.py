@@ -11,9 +11,13 @@ from pathlib import Path
 
 from asv import util
 from asv.benchmarks import Benchmarks
+from asv.config import Config
 from asv.machine import Machine
+from asv.repo import get_repo
 from asv.results import Results
 from asv.runner import BenchmarkResult
+
+from benchmarks.meter.site.newest import newest_results
 
 ROOT = Path(__file__).parents[3]
 CONFIGURATION = {
@@ -106,6 +110,12 @@ class Project:
         file = self.path / "results" / results._filename
         lines = "".join(json.dumps(note) + "\n" for note in notes)
         file.with_suffix(".notes.jsonl").write_text(lines)
+
+    def histories(self):
+        """The newest results, as `asv publish` reads them in this folder."""
+        conf = Config.load("asv.conf.json")
+        repo = get_repo(conf)
+        return newest_results(conf, repo, Benchmarks.load(conf), repo.get_revisions(set(self.commits)))
 
     def asv(self, *arguments):
         """Run asv; stdout and stderr together."""

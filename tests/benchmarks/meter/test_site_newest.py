@@ -1,12 +1,9 @@
 """Which result of a cell a page shows, on real result files in a real repository."""
 
 import pytest
-from asv.benchmarks import Benchmarks
-from asv.config import Config
-from asv.repo import get_repo
 
 from benchmarks.meter.site.cells import cell_element, legend, provenance
-from benchmarks.meter.site.newest import address, newest_results
+from benchmarks.meter.site.newest import address
 from tests.benchmarks.meter.site_project import FAILED, NOT_MEASURED, Project, definition
 
 SCAN = "scan.Scan.cudatime_forward"
@@ -28,12 +25,7 @@ def histories(project, monkeypatch):
     """Reads the project's results as `asv publish` does."""
     monkeypatch.chdir(project.path)
 
-    def read():
-        conf = Config.load("asv.conf.json")
-        repo = get_repo(conf)
-        return newest_results(conf, repo, Benchmarks.load(conf), repo.get_revisions(set(project.commits)))
-
-    return read
+    return project.histories
 
 
 def measure(project, number, cell, **more):
