@@ -217,7 +217,11 @@ def _legend(sheet: _Sheet, rows: Sequence[_Row], *more: str) -> list[Element]:
     ]
     if any(pair.undecided for pair in pairs):
         texts.append(f"≈ {NO_DIFFERENCE}.")
-    texts += [configuration_note(configurations), *more]
+    texts += [
+        "The interval is of one process; another may be some percent off.",
+        configuration_note(configurations),
+        *more,
+    ]
     marks = legend([pair.cell for pair in pairs], sheet.newest)
     return marks + [element("p", text, class_="legend") for text in texts]
 

@@ -116,7 +116,8 @@ def pair_notes(pairs: Sequence[PrunedPair], value: str, *of_the_table: str) -> t
     commits = ", ".join(sorted({pair.commit[:12] for pair in pairs}))
     return (
         "r: share of the states that is gone; each model was measured in turns with the dense one (r = 0).",
-        f"low, high: the interval of {value}, {confidence} confidence.",
+        f"low, high: the interval of {value} in one process, {confidence} confidence.",
+        "Another process may be some percent off.",
         *of_the_table,
         f"Measured at commit {commits}.",
     )
