@@ -122,7 +122,7 @@ def verdict(session: nox.Session) -> None:
     Arguments after -- go to the experiment. It goes on where it was stopped.
     """
     _install(session, "--editable", ".[bench,nvml]")
-    session.run("python", "-m", "benchmarks.verdict", *session.posargs)
+    session.run("python", "-m", "benchmarks.experiments.verdict", *session.posargs)
 
 
 @nox.session(default=False)
@@ -137,7 +137,7 @@ def bench_parse(session: nox.Session) -> None:
         session.run("python", "-m", "venv", str(hta))
         session.run(str(hta / "bin" / "python"), "-m", "pip", "install", "--quiet", HTA, external=True)
     hta_python = ["--hta-python", str(hta / "bin" / "python")]
-    session.run("python", "-m", "benchmarks.parsing.compare_hta", *hta_python, *session.posargs)
+    session.run("python", "-m", "benchmarks.experiments.compare_hta", *hta_python, *session.posargs)
 
 
 @nox.session(default=False)

@@ -16,6 +16,6 @@ from importlib.util import find_spec
 os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 
 if find_spec("asv_runner"):  # the commands beside the suites run without it
-    from benchmarks.meter.benchmark_types import register
+    from benchmarks.meter.types.register import register
 
     register()

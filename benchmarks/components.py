@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks import workload
-from benchmarks.meter.memory import is_out_of_memory, release
+from benchmarks.meter.measure.memory import is_out_of_memory, release
 from benchmarks.workload import BACKENDS, COMPONENTS, MODELS, PROFILE
 
 try:

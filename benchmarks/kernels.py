@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from benchmarks.meter.clocks import device
+from benchmarks.meter.measure.clocks import device
 from benchmarks.workload import CHOICE
 from benchmarks.workload import MISSING as MISSING_MODELS
 

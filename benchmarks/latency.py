@@ -1,6 +1,6 @@
 """Latency and memory of one forward pass: a prefill (time to first token), a decode step (time per token)."""
 
-from benchmarks.meter.benchmark_types import cuda_only
+from benchmarks.meter.types.register import cuda_only
 from benchmarks.workload import (
     BACKENDS,
     MODELS,

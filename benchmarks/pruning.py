@@ -7,7 +7,7 @@ model costs depends on its shape alone. `configuration` says how states are take
 
 from functools import cache
 
-from benchmarks.meter.paired_type import Holding
+from benchmarks.meter.types.paired import Holding
 from benchmarks.workload import (
     BACKENDS,
     MODELS,

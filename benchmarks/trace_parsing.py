@@ -6,7 +6,7 @@ import time
 from functools import cache
 from pathlib import Path
 
-from benchmarks.parsing.large_trace import generated_step, write_large_trace
+from benchmarks.large_trace import generated_step, write_large_trace
 
 MEGABYTES = (8, 64)
 # Not ru_maxrss: a process inherits that of the one it was forked from, and asv's has torch in it.

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from inspect import signature
 from typing import Any
 
-from benchmarks.meter.clocks import device
+from benchmarks.meter.measure.clocks import device
 
 try:
     # Imported once, in the process that asv forks its children from: each would need four seconds for it.

@@ -18,7 +18,7 @@ import perfmamba
 from perfmamba.commands import Several, Switch, in_color, show
 from perfmamba.commands.choices import Backend, Mode
 from perfmamba.errors import InputError, PerfMambaError, TraceError
-from perfmamba.report import TableFormat, render
+from perfmamba.table import TableFormat, render
 
 # Kineto announces every start and stop of the profiler on stderr, below no level but this.
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")

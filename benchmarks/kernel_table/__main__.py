@@ -25,9 +25,9 @@ from benchmarks.kernel_table.records import Table
 from benchmarks.kernel_table.report import WIDTH, rendered
 from benchmarks.kernel_table.run import Limits, Workers, run
 from benchmarks.kernel_table.worker import RequestFailedError, WorkerLostError
-from benchmarks.meter.clocks import device, threads
-from benchmarks.meter.conditions import CONDITIONS
-from benchmarks.meter.whole_file import replacing
+from benchmarks.meter.files import replacing
+from benchmarks.meter.measure.clocks import device, threads
+from benchmarks.meter.measure.conditions import CONDITIONS
 
 TROUBLE, OUT_OF_TIME, INTERRUPTED = 2, 3, 130
 

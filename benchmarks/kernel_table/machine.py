@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.kernel_table.contenders import missing_packages
-from benchmarks.meter.clocks import device
-from benchmarks.meter.conditions import CONDITIONS
-from benchmarks.meter.versions import versions
+from benchmarks.meter.asv_plugins.versions import versions
+from benchmarks.meter.measure.clocks import device
+from benchmarks.meter.measure.conditions import CONDITIONS
 
 _CPU_FILE = Path("/proc/cpuinfo")
 _ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from perfmamba_kernels.costs import Rates, Work
 
-from benchmarks.meter.clocks import clock, device, device_name
+from benchmarks.meter.measure.clocks import clock, device, device_name
 
 _MIB = 2**20
 _SIDES = {"cpu": (512, 1024, 2048), "cuda": (2048, 4096, 8192)}

@@ -8,7 +8,7 @@ from perfmamba_kernels.costs import Work
 
 from benchmarks.kernel_table.cases import Case
 from benchmarks.kernel_table.rates import MachineRates
-from benchmarks.meter.statistics import Ratio
+from benchmarks.meter.measure.statistics import Ratio
 
 
 @dataclass(frozen=True)

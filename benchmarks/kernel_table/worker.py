@@ -20,8 +20,8 @@ from benchmarks.kernel_table.cases import Case
 from benchmarks.kernel_table.contenders import contenders
 from benchmarks.kernel_table.measuring import DeviceLostError, Report, measure, peak_growth, reason
 from benchmarks.kernel_table.rates import MachineRates, machine_rates
-from benchmarks.meter.clocks import device
-from benchmarks.meter.memory import peak_probe
+from benchmarks.meter.measure.clocks import device
+from benchmarks.meter.measure.memory import peak_probe
 
 _PATIENCE_S = 10.0
 

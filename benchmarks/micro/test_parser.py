@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.parsing.large_trace import (
+from benchmarks.large_trace import (
     COMPONENTS,
     LAYERS,
     OPS_PER_COMPONENT,

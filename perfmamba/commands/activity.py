@@ -58,10 +58,10 @@ def activity(
         raise InputError(f"--out {out} is there already; give another file, or --force to replace it")
 
     from perfmamba.pruning.measuring import CalibrationPlan, measure_activity
-    from perfmamba.report import render
     from perfmamba.report.activity_figure import activity_chart
     from perfmamba.report.activity_table import activity_table
     from perfmamba.report.charts import require_altair, save_chart
+    from perfmamba.table import render
 
     plan = CalibrationPlan(calibration, tokens, batch, seqlen, seed, tokenizer)
     loaded = loaded_model(

@@ -9,7 +9,7 @@ from perfmamba.commands import Switch, show
 from perfmamba.commands.choices import Backend
 from perfmamba.commands.loading import loaded_models
 from perfmamba.errors import InputError
-from perfmamba.report import Column, Table, TableFormat, render
+from perfmamba.table import Column, Table, TableFormat, render
 
 if TYPE_CHECKING:
     from perfmamba.evaluation.perplexity import TextScore

@@ -78,8 +78,8 @@ def prune(
     from perfmamba.pruning.measuring import CalibrationPlan
     from perfmamba.pruning.recipe import Recipe, prune_by
     from perfmamba.pruning.surgery import check_prunable
-    from perfmamba.report import render
     from perfmamba.report.pruning import cost_table
+    from perfmamba.table import render
 
     check_free(out, force=force)
     recipe = Recipe(ratio, score, bridge, align, seed)

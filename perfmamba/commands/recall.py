@@ -7,7 +7,7 @@ from cyclopts import Parameter
 from perfmamba.commands import Switch, show
 from perfmamba.commands.choices import Backend
 from perfmamba.commands.loading import loaded_models
-from perfmamba.report import Column, Table, TableFormat, render
+from perfmamba.table import Column, Table, TableFormat, render
 
 if TYPE_CHECKING:
     from perfmamba.evaluation.intervals import Proportion
@@ -31,7 +31,7 @@ def recall(
 ) -> None:
     """Ask models for the values of keys that they were told before: multi-query associative recall.
 
-    Only a model trained on it knows what is asked; python -m perfmamba.evaluation.training makes one.
+    Only a model trained on it knows what is asked; python -m perfmamba.training.recall makes one.
 
     Args:
         models: Checkpoint folders or hub ids, pruned ones too.

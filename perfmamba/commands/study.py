@@ -11,7 +11,7 @@ from perfmamba.commands.choices import Backend, Bridge, Score
 from perfmamba.commands.loading import loaded_models
 from perfmamba.errors import InputError
 from perfmamba.files import replacing
-from perfmamba.report import render
+from perfmamba.table import render
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

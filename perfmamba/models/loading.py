@@ -191,7 +191,7 @@ def _load_transformers(
 ) -> tuple["PreTrainedModel", int]:
     import transformers
 
-    importlib.import_module("perfmamba.pruning.modeling")  # registers the class of models with a bridge
+    importlib.import_module("perfmamba.models.bridged")  # registers the class of models with a bridge
     auto_model: Any = transformers.AutoModelForCausalLM
     try:
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)

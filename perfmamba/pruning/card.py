@@ -11,7 +11,7 @@ from typing import Literal
 from perfmamba.pruning.bridge import RIDGE
 from perfmamba.pruning.cost import ExpectedCost
 from perfmamba.report.pruning import cost_table
-from perfmamba.report.table import render
+from perfmamba.table import render
 
 CheckpointFormat = Literal["transformers", "mamba_ssm"]
 CARD_FILE = "card.json"
@@ -152,7 +152,7 @@ def _loading(card: Card) -> str:
 
 model = MambaLMHeadModel.from_pretrained("THIS FOLDER", device="cuda")"""
     if card.model_type == "perfmamba_mamba2":
-        return """import perfmamba.pruning.modeling  # registers the model's class
+        return """import perfmamba.models.bridged  # registers the model's class
 from transformers import AutoModelForCausalLM
 
 model = AutoModelForCausalLM.from_pretrained("THIS FOLDER")

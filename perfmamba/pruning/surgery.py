@@ -53,7 +53,7 @@ def pruned(
     """The model with only the selected states.
 
     Without a bridge, and in Mamba-1 with any, it is of the same class as `model`, with a smaller state size.
-    With a bridge, a Mamba-2 becomes a `perfmamba.pruning.modeling.BridgedMamba2ForCausalLM`. It runs on what
+    With a bridge, a Mamba-2 becomes a `perfmamba.models.bridged.BridgedMamba2ForCausalLM`. It runs on what
     transformers picks until `use_backend` chooses.
 
     Args:
@@ -182,7 +182,7 @@ def _with_bridge(
     model: "PreTrainedModel", selection: "Selection", bridge: BridgeName, made: tuple[Projection, ...]
 ) -> "PreTrainedModel":
     """A Mamba-2 whose mixers multiply C (`lstsq`), or B and C (`balanced`), by matrices after the conv."""
-    from perfmamba.pruning.modeling import BridgedMamba2Config, BridgedMamba2ForCausalLM
+    from perfmamba.models.bridged import BridgedMamba2Config, BridgedMamba2ForCausalLM
 
     dense_config: Any = model.config
     if dense_config.model_type != "mamba2":

@@ -1,5 +1,1 @@
-"""Tables as data first, then as text, Markdown, LaTeX, CSV, HTML or JSON."""
-
-from perfmamba.report.table import FORMATS, Column, Table, TableFormat, Value, render
-
-__all__ = ["FORMATS", "Column", "Table", "TableFormat", "Value", "render"]
+"""Tables and figures of the paper, as data: results in, `perfmamba.table.Table` or an Altair chart out."""

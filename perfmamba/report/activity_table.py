@@ -6,7 +6,7 @@ In: an `Activity`. Out: a `Table` with a row for each layer.
 from torch import Tensor
 
 from perfmamba.pruning.activity import Activity
-from perfmamba.report.table import Column, Table
+from perfmamba.table import Column, Table
 
 _SHARES = (0.9, 0.99, 0.999)
 _COLUMNS = (

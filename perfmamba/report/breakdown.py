@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from perfmamba.components import FINAL_LAYER, PAPER_LABELS
 from perfmamba.profiling import Breakdown, Cost
-from perfmamba.report.table import Column, Table, Value
+from perfmamba.table import Column, Table, Value
 
 _DEFINITIONS = (
     "Time is the sum of {durations}.",

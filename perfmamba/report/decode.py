@@ -13,7 +13,7 @@ from typing import Any
 from perfmamba.errors import InputError
 from perfmamba.report.labels import configuration_note, suite_model
 from perfmamba.report.pairs import PrunedPair, Setting, pair_notes
-from perfmamba.report.table import Column, Table, Value
+from perfmamba.table import Column, Table, Value
 
 _GIGA = 10**9
 _COLUMNS = (
@@ -110,9 +110,9 @@ def _size(label: str, configuration: str, ratio: float) -> _Size | None:
     import transformers
 
     from perfmamba.models import PUBLISHED_SHAPES, published_config
+    from perfmamba.models.bridged import BridgedMamba2Config
     from perfmamba.pruning.bridge import BRIDGES
     from perfmamba.pruning.cost import expected_cost
-    from perfmamba.pruning.modeling import BridgedMamba2Config
     from perfmamba.pruning.selection import kept_count
 
     name, layers = suite_model(label)

@@ -1,7 +1,7 @@
 """What pruning should change in a model's cost, as a table."""
 
 from perfmamba.pruning.cost import MANY_SEQUENCES, PREFILL_TOKENS, ExpectedCost
-from perfmamba.report.table import Column, Table
+from perfmamba.table import Column, Table
 
 _COLUMNS = (
     Column("what", "Expected from the shapes"),

@@ -14,7 +14,7 @@ from perfmamba.evaluation.intervals import Average, average
 from perfmamba.evaluation.study import CONTROL, Result
 from perfmamba.evaluation.study_files import Settings
 from perfmamba.pruning.bridge import BridgeName
-from perfmamba.report.table import Column, Table, Value
+from perfmamba.table import Column, Table, Value
 
 _NO_BRIDGE, _NO_SCORE = "(dense)", "(no selection)"
 

@@ -14,7 +14,7 @@ from perfmamba.components import COMPONENTS, OTHER, PAPER_LABELS, UNATTRIBUTED
 from perfmamba.errors import InputError
 from perfmamba.profiling.results import CellResult, ComponentCost
 from perfmamba.report.paper import PaperCost, paper_table1
-from perfmamba.report.table import Column, Table, Value
+from perfmamba.table import Column, Table, Value
 
 Memory = Literal["allocated", "peak", "growth"]
 

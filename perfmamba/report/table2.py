@@ -11,7 +11,7 @@ from perfmamba.errors import InputError
 from perfmamba.report.labels import configuration_note, suite_model
 from perfmamba.report.pairs import Measure, PrunedPair, Setting, pair_notes
 from perfmamba.report.paper import paper_table2
-from perfmamba.report.table import Column, Table, Value
+from perfmamba.table import Column, Table, Value
 
 _PAPER_MODEL, _PAPER_BATCH = "mamba2-130m", 8
 _REMOVED = "pruned"

@@ -10,8 +10,8 @@ from asv_runner.benchmarks import benchmark_types
 
 from benchmarks import kernels
 from benchmarks.kernel_table.measuring import check
-from benchmarks.meter.paired_type import Paired
-from benchmarks.meter.pairs import STORE_VARIABLE
+from benchmarks.meter.measure.variants import STORE_VARIABLE
+from benchmarks.meter.types.paired import Paired
 
 ROOT = Path(__file__).parents[2]
 SUITES = (

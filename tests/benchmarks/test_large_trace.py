@@ -2,7 +2,7 @@
 
 import json
 
-from benchmarks.parsing.large_trace import LAYERS, OPS_PER_COMPONENT, generated_step, write_large_trace
+from benchmarks.large_trace import LAYERS, OPS_PER_COMPONENT, generated_step, write_large_trace
 from perfmamba.components import COMPONENTS
 from perfmamba.profiling import break_down, read_trace
 

@@ -11,12 +11,12 @@ from perfmamba.commands.perplexity import perplexity
 from perfmamba.commands.recall import recall
 from perfmamba.commands.study import study
 from perfmamba.errors import InputError, ModelError
-from perfmamba.evaluation.checkpoint import save_checkpoint
 from perfmamba.evaluation.perplexity import text_score
 from perfmamba.evaluation.recall import RecallTask, accuracy
-from perfmamba.evaluation.training import recall_model
 from perfmamba.models import load_model
 from perfmamba.models.tokenizing import text_encoder
+from perfmamba.training.checkpoint import save_checkpoint
+from perfmamba.training.recall import recall_model
 from tests.small_models import small_mamba1, small_mamba2
 
 SMALL = ("--pairs", "2", "--length", "12", "--samples", "20")

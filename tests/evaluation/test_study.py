@@ -98,8 +98,8 @@ def test_the_value_of_recall_is_its_accuracy():
 
 def test_a_text_is_measured_in_bits_per_byte(tmp_path):
     from perfmamba.evaluation.perplexity import text_score
-    from perfmamba.evaluation.training import recall_model, save_checkpoint
     from perfmamba.models.tokenizing import text_encoder
+    from perfmamba.training.recall import recall_model, save_checkpoint
 
     model = recall_model("mamba2", seed=0)
     save_checkpoint(model, tmp_path / "tiny", "")

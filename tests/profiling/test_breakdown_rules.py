@@ -6,8 +6,8 @@ import pytest
 
 from perfmamba.components import FINAL_LAYER, MODEL_RANGE, component_range
 from perfmamba.profiling import break_down, read_trace
-from perfmamba.report import render
 from perfmamba.report.breakdown import breakdown_table
+from perfmamba.table import render
 
 
 def span(category, name, start, end, *, thread=1, **args):

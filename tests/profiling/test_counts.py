@@ -13,6 +13,7 @@ from transformers import DynamicCache, Mamba2Config, Mamba2ForCausalLM, MambaCon
 
 from perfmamba.components import COMPONENTS, OTHER
 from perfmamba.errors import InputError
+from perfmamba.models.bridged import BridgedMamba2Config, BridgedMamba2ForCausalLM
 from perfmamba.profiling.counts import (
     SSD_FORMS,
     Count,
@@ -23,7 +24,6 @@ from perfmamba.profiling.counts import (
     dimensions,
 )
 from perfmamba.profiling.counts.layers import causal_conv
-from perfmamba.pruning.modeling import BridgedMamba2Config, BridgedMamba2ForCausalLM
 
 MAMBA_130M = MambaConfig(hidden_size=768, num_hidden_layers=24, vocab_size=50280)
 MAMBA2_130M = Mamba2Config(

@@ -10,6 +10,7 @@ import torch
 from perfmamba.components import COMPONENTS, MODEL_RANGE
 from perfmamba.errors import InputError, ModelError
 from perfmamba.models import LoadedModel, load_model
+from perfmamba.models.bridged import BridgedMamba2Config, BridgedMamba2ForCausalLM
 from perfmamba.profiling import break_down, read_trace
 from perfmamba.profiling.completeness import missing_from
 from perfmamba.profiling.counts import count, dimensions
@@ -17,7 +18,6 @@ from perfmamba.profiling.grid import make_jobs, pending_jobs, run_jobs
 from perfmamba.profiling.recording import record_trace
 from perfmamba.profiling.results import Cell, read_result, read_results, result_path, trace_path
 from perfmamba.profiling.runs import first_line, forward_pass, is_out_of_memory, run_cell
-from perfmamba.pruning.modeling import BridgedMamba2Config, BridgedMamba2ForCausalLM
 from tests.small_models import small_mamba1, small_mamba2
 
 CPU = torch.device("cpu")

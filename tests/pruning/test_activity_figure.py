@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from perfmamba.errors import InputError
-from perfmamba.report import render
 from perfmamba.report.activity_figure import activity_chart, activity_rows
 from perfmamba.report.activity_table import activity_table, fewest
 from perfmamba.report.charts import require_altair, save_chart
-from tests.benchmarks.meter.browser import visit
+from perfmamba.table import render
+from tests.benchmarks.meter.site.browser import visit
 from tests.pruning.activities import activity_of, layer_activity
 
 ACTIVITY = activity_of(

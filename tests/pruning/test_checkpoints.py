@@ -148,7 +148,7 @@ def test_a_bridged_mamba2_has_its_own_class_and_no_original_layout(bridge, tmp_p
     finite((tmp_path / "out" / "config.json").read_text())
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
     assert_close(logits(loaded), logits(model), rtol=0, atol=0)
-    assert "import perfmamba.pruning.modeling" in (tmp_path / "out" / "README.md").read_text()
+    assert "import perfmamba.models.bridged" in (tmp_path / "out" / "README.md").read_text()
     with pytest.raises(ModelError, match="--format transformers"):
         save_pruned(model, tmp_path / "other", card(format="mamba_ssm"))
     assert not (tmp_path / "other").exists()

@@ -17,8 +17,8 @@ from perfmamba.pruning.cost import MANY_SEQUENCES, expected_cost
 from perfmamba.pruning.recipe import Recipe, prune_by
 from perfmamba.pruning.selection import select
 from perfmamba.pruning.surgery import pruned
-from perfmamba.report import render
 from perfmamba.report.pruning import cost_table
+from perfmamba.table import render
 from tests.pruning.prunable import TOKENS, logits, mamba1, mamba2, random_selection
 
 

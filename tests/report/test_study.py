@@ -6,9 +6,9 @@ from perfmamba.evaluation.intervals import average
 from perfmamba.evaluation.measures import Score
 from perfmamba.evaluation.study import DENSE, Result, Variant
 from perfmamba.evaluation.study_files import Settings
-from perfmamba.report import render
 from perfmamba.report.study import Way, study_tables, summarize
 from perfmamba.report.study_figure import study_chart, study_rows
+from perfmamba.table import render
 
 SETTINGS = Settings("accuracy", {"task": "recall of 8 pairs"}, generation=2, layers=2, states=64)
 VALUES = {

@@ -6,8 +6,8 @@ from perfmamba.components import COMPONENTS, PAPER_LABELS
 from perfmamba.environment import Environment
 from perfmamba.errors import InputError
 from perfmamba.profiling.results import Cell, CellResult, ComponentCost, ModelFacts
-from perfmamba.report import render
 from perfmamba.report.table1 import table1, table1_against_paper
+from perfmamba.table import render
 
 ENVIRONMENT = Environment(
     "A GPU", "A CPU", 2, "Linux x86_64", "580.1", "12.9", ("convolution",), {"torch": "2.13.0"}, "abc"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.meter import statistics
+from benchmarks.meter.measure import statistics
 from perfmamba.cli import main
 from perfmamba.errors import InputError
 from perfmamba.report.decode import decode_tables

@@ -24,7 +24,7 @@ from typing import Literal, Protocol
 from benchmarks.meter.compare.builds import Build
 from benchmarks.meter.compare.messages import CellError
 from benchmarks.meter.compare.servers import Benchmark, Sampler, Worker, Workers
-from benchmarks.meter.statistics import NO_DIFFERENCE, Ratio, ratio_interval, verdict
+from benchmarks.meter.measure.statistics import NO_DIFFERENCE, Ratio, ratio_interval, verdict
 
 MIN_TURNS = 8
 MAX_TURNS = 60

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmarks.meter.compare.duel import UNSETTLED, Result
-from benchmarks.meter.statistics import NO_DIFFERENCE
+from benchmarks.meter.measure.statistics import NO_DIFFERENCE
 
 _STYLES = {"slower": "red", "larger": "red", "faster": "green", "smaller": "green", UNSETTLED: "yellow"}
 _WORSE = ("slower", "larger")

@@ -30,7 +30,7 @@ from benchmarks.meter.compare.messages import (
     receive,
     send,
 )
-from benchmarks.meter.conditions import CONDITIONS
+from benchmarks.meter.measure.conditions import CONDITIONS
 
 SETUP_TIMEOUT_S = 120.0
 IMPORT_TIMEOUT_S = 120.0

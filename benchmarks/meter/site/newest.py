@@ -17,7 +17,7 @@ from typing import Any
 from asv.results import Results, iter_results_paths
 from asv.util import UserError
 
-from benchmarks.meter.records import read_notes
+from benchmarks.meter.asv_plugins.records import read_notes
 
 Benchmarks = Mapping[str, dict[str, Any]]
 """Definitions by full name, as asv's `Benchmarks`."""

@@ -10,7 +10,7 @@ import pytest
 
 import benchmarks
 from benchmarks.kernel_table import __main__ as command
-from benchmarks.meter.conditions import CONDITIONS, STEADY_HEAP
+from benchmarks.meter.measure.conditions import CONDITIONS, STEADY_HEAP
 
 ROOT = Path(__file__).parents[3]
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from benchmarks.kernel_table.cases import work
 from benchmarks.kernel_table.records import Record, Result, Table
 from benchmarks.kernel_table.report import WIDTH, rendered
-from benchmarks.meter.statistics import Ratio
+from benchmarks.meter.measure.statistics import Ratio
 from tests.benchmarks.kernel_table.small_cases import RATES, SSD, STEP
 
 

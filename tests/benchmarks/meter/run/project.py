@@ -113,7 +113,7 @@ time_twice.repeat = 3
 time_twice.number = 5
 """
 
-REGISTER = "import torch\n\nfrom benchmarks.meter.benchmark_types import register\n\nregister()\n"
+REGISTER = "import torch\n\nfrom benchmarks.meter.types.register import register\n\nregister()\n"
 PAIRED = """
 class Variants:
     params = ([1, 2], ["a", "b", "c"])
@@ -146,7 +146,11 @@ CONFIGURATION = {
     "repo": ".",
     "dvcs": "git",
     "branches": ["HEAD"],
-    "plugins": [".benchmarks.meter.environment", ".benchmarks.meter.machine", ".benchmarks.meter.records"],
+    "plugins": [
+        ".benchmarks.meter.asv_plugins.environment",
+        ".benchmarks.meter.asv_plugins.machine",
+        ".benchmarks.meter.asv_plugins.records",
+    ],
     "environment_type": "borrowed",
     "build_command": ["python {conf_dir}/build.py {build_cache_dir}"],
     "install_command": ["python {conf_dir}/install.py {build_dir}"],

@@ -10,7 +10,7 @@ from asv.config import Config
 from asv.environment import EnvironmentUnavailable
 from asv.repo import NoSuchNameError
 
-from benchmarks.meter.run_bare import BareEnvironment, GivenCommit
+from benchmarks.meter.run.bare import BareEnvironment, GivenCommit
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 COMMIT = "0123456789abcdef" * 2 + "01234567"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.meter.run_merge_cells import Measured, merge
+from benchmarks.meter.run.merge_cells import Measured, merge
 
 COLUMNS = ["result", "params", "version", "started_at", "duration", "stats_number", "samples", "profile"]
 NAN = math.nan

@@ -7,12 +7,12 @@ import pytest
 from asv import util
 from asv.runner import BenchmarkResult
 
-from benchmarks.meter import run_progress
-from benchmarks.meter.run_estimate import Estimate
-from benchmarks.meter.run_plan import Cell, Record, Step, plan
-from benchmarks.meter.run_progress import Bar, Lines, State, duration
-from benchmarks.meter.run_session import error_line
-from benchmarks.meter.run_signals import Interruptions
+from benchmarks.meter.run import progress
+from benchmarks.meter.run.estimate import Estimate
+from benchmarks.meter.run.plan import Cell, Record, Step, plan
+from benchmarks.meter.run.progress import Bar, Lines, State, duration
+from benchmarks.meter.run.session import error_line
+from benchmarks.meter.run.signals import Interruptions
 
 
 class Suite(dict):
@@ -156,7 +156,7 @@ def test_log_has_a_line_for_each_cell(capsys):
 
 def test_terminal_has_a_line_for_each_cell_and_a_bar_that_names_the_current_one(monkeypatch, capsys):
     console = pytest.importorskip("rich.console").Console(force_terminal=True, width=200)
-    monkeypatch.setattr(run_progress, "Console", lambda: console)
+    monkeypatch.setattr(progress, "Console", lambda: console)
     state = State(
         total=12, done=3, outcomes=Counter({"n/a": 2, "failed": 1}), current="a('[x]')", left="5 s left"
     )

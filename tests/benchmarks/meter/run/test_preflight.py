@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch.autograd import DeviceType
 
-from benchmarks.meter import device_checks, run, run_preflight
-from benchmarks.meter.device_checks import CheckError, main
-from benchmarks.meter.gpus import Device
-from benchmarks.meter.memory import Peak
-from benchmarks.meter.nvml import NullDevice
-from benchmarks.meter.nvml_errors import PackageMissingError
-from benchmarks.meter.run_preflight import missing_packages, print_device_checks
+from benchmarks.meter.gpu.errors import PackageMissingError
+from benchmarks.meter.gpu.identity import Device
+from benchmarks.meter.gpu.nvml import NullDevice
+from benchmarks.meter.measure.memory import Peak
+from benchmarks.meter.run import __main__ as run
+from benchmarks.meter.run import checks, preflight
+from benchmarks.meter.run.checks import CheckError, main
+from benchmarks.meter.run.preflight import missing_packages, print_device_checks
 
 UUID = "GPU-5b5f1f3e"
 ABSENT = PackageMissingError("the Python package nvidia-ml-py is not installed")
@@ -21,7 +22,7 @@ ABSENT = PackageMissingError("the Python package nvidia-ml-py is not installed")
 
 @pytest.fixture(autouse=True)
 def small_matrix(monkeypatch):
-    monkeypatch.setattr(device_checks, "MATRIX_SIDE", 256)
+    monkeypatch.setattr(checks, "MATRIX_SIDE", 256)
 
 
 class OpenDevice(NullDevice):
@@ -33,43 +34,43 @@ class OpenDevice(NullDevice):
 
 @pytest.fixture
 def opened(monkeypatch):
-    monkeypatch.setattr(device_checks, "open_cuda_device", lambda: OpenDevice(ABSENT))
+    monkeypatch.setattr(checks, "open_cuda_device", lambda: OpenDevice(ABSENT))
 
 
 @pytest.mark.usefixtures("opened")
 def test_the_device_that_computes_must_be_the_one_that_results_are_filed_under(monkeypatch):
-    monkeypatch.setattr(device_checks, "first_device", lambda: Device("0", UUID, "NVIDIA H100"))
-    assert device_checks.identity().endswith(f"mean one device: NVIDIA H100, {UUID}")
-    monkeypatch.setattr(device_checks, "first_device", lambda: Device("0", "GPU-other", "NVIDIA T4"))
+    monkeypatch.setattr(checks, "first_device", lambda: Device("0", UUID, "NVIDIA H100"))
+    assert checks.identity().endswith(f"mean one device: NVIDIA H100, {UUID}")
+    monkeypatch.setattr(checks, "first_device", lambda: Device("0", "GPU-other", "NVIDIA T4"))
     with pytest.raises(CheckError, match=r"computes on NVIDIA H100.*filed under NVIDIA T4, GPU-other"):
-        device_checks.identity()
-    monkeypatch.setattr(device_checks, "first_device", lambda: None)
+        checks.identity()
+    monkeypatch.setattr(checks, "first_device", lambda: None)
     with pytest.raises(CheckError, match="filed under a machine without a GPU"):
-        device_checks.identity()
+        checks.identity()
 
 
 def test_the_allocator_must_count_a_tensor_as_large_as_it_is(monkeypatch):
     def counted(share):
         return lambda call: Peak(total=2**40, growth=int(call().nbytes * share))
 
-    monkeypatch.setattr(device_checks, "allocated_peak", counted(1))
-    assert "counts 64 MiB" in device_checks.allocator()
-    monkeypatch.setattr(device_checks, "allocated_peak", counted(0))
+    monkeypatch.setattr(checks, "allocated_peak", counted(1))
+    assert "counts 64 MiB" in checks.allocator()
+    monkeypatch.setattr(checks, "allocated_peak", counted(0))
     with pytest.raises(CheckError, match=r"counts 0 bytes for a tensor of 67108864"):
-        device_checks.allocator()
+        checks.allocator()
 
 
 @pytest.mark.parametrize(("factor", "right"), [(1, True), (0.1, False), (3, False)])
 def test_events_must_agree_with_the_wall_clock(monkeypatch, factor, right):
     wall = iter([10.0, 12.0])
-    monkeypatch.setattr(device_checks.time, "perf_counter", lambda: next(wall))
+    monkeypatch.setattr(checks.time, "perf_counter", lambda: next(wall))
     by_events = SimpleNamespace(name="CUDA events", seconds=lambda calls: [factor * 2 / 20] * len(calls))
-    monkeypatch.setattr(device_checks, "clock", lambda _l2: by_events)
+    monkeypatch.setattr(checks, "clock", lambda _l2: by_events)
     if right:
-        assert "2.0000 s by CUDA events, 2.0000 s on the wall" in device_checks.events()
+        assert "2.0000 s by CUDA events, 2.0000 s on the wall" in checks.events()
     else:
         with pytest.raises(CheckError, match=r"by CUDA events, 2\.0000 s on the wall"):
-            device_checks.events()
+            checks.events()
 
 
 @pytest.mark.filterwarnings("ignore:CUDA is not available")
@@ -77,9 +78,9 @@ def test_a_profile_must_hold_kernels(monkeypatch):
     if torch.cuda.is_available():
         pytest.skip("here a profile holds some")
     with pytest.raises(CheckError, match="holds no kernel"):
-        device_checks.profiler()
+        checks.profiler()
     monkeypatch.setattr(torch.autograd, "DeviceType", SimpleNamespace(CUDA=DeviceType.CPU))
-    assert "aten::mm" in device_checks.profiler()
+    assert "aten::mm" in checks.profiler()
 
 
 def right():
@@ -95,7 +96,7 @@ def broken():
 
 
 def test_a_line_for_each_check_and_a_failure_stops_none(monkeypatch, capsys):
-    monkeypatch.setattr(device_checks, "device", lambda: "cuda")
+    monkeypatch.setattr(checks, "device", lambda: "cuda")
     assert main([wrong, broken, right]) == 2
     assert capsys.readouterr().out.splitlines() == [
         "device check FAILED: wrong: not so",
@@ -106,7 +107,7 @@ def test_a_line_for_each_check_and_a_failure_stops_none(monkeypatch, capsys):
 
 
 def test_gpu_that_torch_does_not_use_is_a_failure(monkeypatch, capsys):
-    monkeypatch.setattr(device_checks, "device", lambda: "cpu")
+    monkeypatch.setattr(checks, "device", lambda: "cpu")
     assert main([right]) == 2
     assert capsys.readouterr().out == "device check FAILED: torch computes on the processor\n"
 
@@ -128,7 +129,7 @@ def test_checks_that_crash_are_told_in_a_line(monkeypatch, tmp_path, capfd):
 
 
 def test_checks_that_hang_are_ended(monkeypatch, capfd):
-    monkeypatch.setattr(run_preflight, "_MOST_SECONDS", 0)
+    monkeypatch.setattr(preflight, "_MOST_SECONDS", 0)
     print_device_checks()
     assert capfd.readouterr().out == "device check FAILED: no end within 0 s\n"
 
@@ -157,14 +158,14 @@ def test_the_gpu_is_checked_where_there_is_one(monkeypatch, tmp_path, capsys, ma
 
 def test_asking_for_cuda_leaves_torch_out_of_this_process(monkeypatch):
     asked = []
-    monkeypatch.setattr(run_preflight, "versions", lambda: {"cuda": "13.0"})
+    monkeypatch.setattr(preflight, "versions", lambda: {"cuda": "13.0"})
 
     def answer(command, **_options):
         asked.append(command[0])
         return SimpleNamespace(stdout="a plugin of torch says hello\ncuda\n")
 
-    monkeypatch.setattr(run_preflight.subprocess, "run", answer)
-    assert run_preflight.computes_on_cuda()
-    monkeypatch.setattr(run_preflight, "versions", lambda: {"cuda": None})
-    assert not run_preflight.computes_on_cuda()
+    monkeypatch.setattr(preflight.subprocess, "run", answer)
+    assert preflight.computes_on_cuda()
+    monkeypatch.setattr(preflight, "versions", lambda: {"cuda": None})
+    assert not preflight.computes_on_cuda()
     assert asked == [sys.executable], "torch that was built without CUDA is not asked"

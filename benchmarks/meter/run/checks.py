@@ -1,0 +1,110 @@
+"""Whether the instruments can be believed on this machine's GPU: a few checks that take seconds.
+
+In: the GPU that torch would use. Out: a line for each check, with its numbers. They initialise CUDA, so they
+have a process of their own: `python -m benchmarks.meter.run.checks`; exit code 2 is that a check failed.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterable
+
+from benchmarks.meter.gpu.errors import NvmlError
+from benchmarks.meter.gpu.identity import first_device
+from benchmarks.meter.gpu.nvml import open_cuda_device
+from benchmarks.meter.measure.clocks import clock, device
+from benchmarks.meter.measure.memory import allocated_peak
+
+EXIT_CODES = (0, 2)
+
+MATRIX_SIDE = 4096
+"""Of the matrix products that are timed: milliseconds on any GPU, which is long against a launch."""
+
+_MIB = 2**20
+_TENSOR_BYTES = 64 * _MIB
+_PRODUCTS = 20
+
+
+class CheckError(Exception):
+    """What an instrument says is not so."""
+
+
+def identity() -> str:
+    """The device that torch computes on is the one that names the results, and NVML knows it."""
+    with open_cuda_device() as opened:
+        named = first_device()
+        if named is None or named.uuid != opened.uuid:
+            filed_under = f"{named.name}, {named.uuid}" if named else "a machine without a GPU"
+            raise CheckError(
+                f"torch computes on {opened.name}, {opened.uuid}, but results are filed under {filed_under}: "
+                "select the device by UUID in CUDA_VISIBLE_DEVICES"
+            )
+        return f"torch, NVML and the name of the results mean one device: {opened.name}, {opened.uuid}"
+
+
+def allocator() -> str:
+    """The allocator's peak of a known tensor is its size."""
+    import torch
+
+    peak = allocated_peak(lambda: torch.empty(_TENSOR_BYTES, dtype=torch.int8, device=device()))
+    if peak.growth != _TENSOR_BYTES:
+        raise CheckError(f"the allocator counts {peak.growth} bytes for a tensor of {_TENSOR_BYTES}")
+    return f"the allocator counts {peak.growth // _MIB} MiB for a tensor of that size"
+
+
+def events() -> str:
+    """What CUDA's events say of long kernels agrees with the clock on the wall, within a factor of two."""
+    hot = clock("hot")
+    product = _product()
+    hot.seconds([product] * 3)
+    start = time.perf_counter()
+    by_events = sum(hot.seconds([product] * _PRODUCTS))
+    wall = time.perf_counter() - start
+    told = f"{_PRODUCTS} matrix products took {by_events:.4f} s by {hot.name}, {wall:.4f} s on the wall"
+    if not 0.5 < by_events / wall < 1.05:
+        raise CheckError(told)
+    return told
+
+
+def profiler() -> str:
+    """A profile of a matrix product holds its kernels."""
+    from torch.autograd import DeviceType
+    from torch.profiler import ProfilerActivity, profile
+
+    product = _product()
+    product()
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as trace:
+        product()
+    kernels = [event.name for event in trace.events() if event.device_type == DeviceType.CUDA]
+    if not kernels:
+        raise CheckError("a profile of a matrix product holds no kernel: another profiler may hold CUPTI")
+    return f"a profile of a matrix product holds kernels: {', '.join(sorted(set(kernels)))}"
+
+
+CHECKS = (identity, allocator, events, profiler)
+
+
+def main(checks: Iterable[Callable[[], str]] = CHECKS) -> int:
+    """Print a line for each check; returns the exit code."""
+    if device() == "cpu":
+        print("device check FAILED: torch computes on the processor")
+        return 2
+    code = 0
+    for check in checks:
+        try:
+            print(f"device check ok: {check()}", flush=True)
+        except (CheckError, NvmlError, RuntimeError, OSError) as error:
+            code = 2
+            first_line, *_ = str(error).split("\n")
+            print(f"device check FAILED: {check.__name__}: {first_line}", flush=True)
+    return code
+
+
+def _product() -> Callable[[], object]:
+    import torch
+
+    matrix = torch.ones(MATRIX_SIDE, MATRIX_SIDE, device=device())
+    return lambda: matrix @ matrix
+
+
+if __name__ == "__main__":
+    sys.exit(main())

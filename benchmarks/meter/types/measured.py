@@ -1,0 +1,202 @@
+"""What all benchmark types of the meter share: one cell of a benchmark, in a process of its own.
+
+In: the function, its parameters and its attributes, as asv_runner gives them. Out: samples for asv, and notes
+about them (`notes`). A cell that cannot be measured is n/a with its reason, never a number that is none.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from asv_runner.benchmarks._base import Benchmark, _get_first_attr
+from asv_runner.benchmarks.mark import SkipNotImplemented
+
+from benchmarks.meter.asv_plugins.notes import note
+from benchmarks.meter.gpu.errors import NvmlError
+from benchmarks.meter.gpu.nvml import Device, Throttle, open_cuda_device
+from benchmarks.meter.measure.clocks import Clock, clock, device, device_name, threads
+from benchmarks.meter.measure.memory import UnavailableError, is_out_of_memory, release
+from benchmarks.meter.measure.sampling import Call, Instrument, Plan, Samples, measure_turns
+from benchmarks.meter.measure.statistics import relative_error
+from benchmarks.meter.measure.variants import out_of_memory_reason
+
+
+class MeasuredBenchmark(Benchmark):
+    """A benchmark that returns samples.
+
+    Attributes of the suite, all optional, looked up on the function, its class, and its module:
+        repeat: (least, most, seconds), as asv has it; one number takes as many samples, whatever they take.
+        warmup_time: seconds; 0 makes no warm-up. Ten calls at most, and at least one.
+        relative_error: of the median (of the ratio, for pairs): samples are taken until it is known so well.
+        paper: the table of a paper that the numbers feed, such as "table1".
+        rounds: how often asv starts a process for each cell.
+    The setup runs once in a cell, not before each sample.
+    """
+
+    kind = ""
+    """The name of the type in asv's metadata."""
+
+    quantity = "seconds"
+    """The unit of the samples."""
+
+    def __init__(self, name: str, func: Callable[..., Any], attr_sources: list[Any]) -> None:
+        super().__init__(name, func, attr_sources)
+        # asv keeps public attributes with the benchmark's metadata
+        self.type = self.kind
+        self.unit = self.quantity
+        self.less_is_better = True
+        self.paper = str(self.attribute("paper", ""))
+        self.rounds = int(self.attribute("rounds", 1))
+        self._cell: list[str] = []
+
+    def attribute(self, name: str, default: Any) -> Any:
+        """An attribute of the suite; what `asv run -a` and `--quick` say comes first."""
+        return _get_first_attr(self._attr_sources, name, default)
+
+    def plan(self, **defaults: Any) -> Plan:
+        """How many samples the attributes ask for."""
+        plan = Plan(**defaults)
+        least, most, seconds = plan.min_samples, plan.max_samples, plan.seconds
+        repeat = self.attribute("repeat", 0)
+        if isinstance(repeat, tuple | list):
+            least, most, seconds = int(repeat[0]), int(repeat[1]), float(repeat[2])
+        elif repeat:
+            least, most, seconds = int(repeat), int(repeat), math.inf
+        warmup_time = float(self.attribute("warmup_time", plan.warmup_seconds))
+        warmups = 0 if warmup_time == 0 else plan.warmups
+        return Plan(warmups, warmup_time, least, most, seconds, plan.batch)
+
+    def target(self) -> float:
+        """The relative error to aim for."""
+        return float(self.attribute("relative_error", 0.01))
+
+    def set_param_idx(self, param_idx: int) -> None:
+        super().set_param_idx(param_idx)
+        (cell,) = itertools.islice(itertools.product(*self.params), param_idx, param_idx + 1)
+        self._cell = list(cell)
+
+    def do_setup(self) -> bool:
+        """Run the setups; True if the cell is to be skipped."""
+        if tuple(self._current_params) in self._skip_tuples:
+            return True
+        try:
+            self._attempt(self._run_setups, NotImplementedError)
+        except SkipNotImplemented:
+            return True
+        return False
+
+    def run(self, *params: Any) -> dict[str, Any]:
+        """The samples of this cell, as asv wants them.
+
+        Raises:
+            SkipNotImplemented: if the cell cannot be measured here; a note says why.
+        """
+        samples = self._attempt(lambda: self._finite_samples(params), SkipNotImplemented)
+        return {"samples": samples, "number": 1}
+
+    def take(self, *params: Any) -> Sequence[float]:
+        """The samples; notes what there is to say of them."""
+        raise NotImplementedError
+
+    def sample(self, instrument: Instrument, call: Call, plan: Plan) -> list[float]:
+        """Samples of one call, until their median is known well enough."""
+
+        def suffice(samples: Samples) -> bool:
+            return relative_error(samples[:, 0]) <= self.target()
+
+        return [float(sample) for sample in measure_turns(instrument, [call], plan, suffice)[:, 0]]
+
+    def timer(self) -> "Timer":
+        """The clock that the attributes ask for, on the device that torch would use."""
+        watch = ThrottleWatch()
+        queue = self.attribute("queue", "as it comes")
+        return Timer(clock(self.attribute("l2", "cold"), watch.look, queue), watch)
+
+    def note(self, kind: str, **fields: Any) -> None:
+        """Note something of this cell."""
+        note(kind, benchmark=self.name, params=self._cell, **fields)
+
+    def _finite_samples(self, params: Sequence[Any]) -> list[float]:
+        samples = [float(sample) for sample in self.take(*params) if math.isfinite(sample)]
+        if not samples:
+            raise UnavailableError("no sample is a finite number")
+        return samples
+
+    def _run_setups(self) -> None:
+        for setup in self._setups:
+            setup(*self._build_params())
+
+    def _attempt(self, function: Callable[[], Any], skip_on: type[Exception]) -> Any:
+        """The function's result; the cell is skipped for `skip_on`, too little memory, or no instrument."""
+        try:
+            return function()
+        except (skip_on, UnavailableError, NvmlError) as error:
+            reason = str(error) or type(error).__name__
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = out_of_memory_reason(error)
+        release()
+        print(f"n/a: {reason}")  # for `asv run --show-stderr`
+        self.note("skipped", reason=reason)
+        raise SkipNotImplemented(reason)
+
+
+class ThrottleWatch:
+    """The clock of the GPU and what held it down, at each look; nothing where NVML does not tell.
+
+    Attributes:
+        seen: what held the clocks down at any look.
+        sm_mhz: the lowest and the highest clock of the multiprocessors; None without one.
+    """
+
+    def __init__(self) -> None:
+        self.seen = Throttle(0)
+        self.sm_mhz: tuple[int, int] | None = None
+        self._device: Device | None = None
+        if device() == "cuda":
+            import torch
+
+            self._device = open_cuda_device(torch.cuda.current_device(), missing="null")
+
+    def look(self) -> None:
+        """Add what the clock is now, and what holds it down."""
+        if self._device is None:
+            return
+        try:
+            self.seen |= self._device.throttle() or 0
+            now = self._device.sm_clock_mhz()
+        except NvmlError:
+            self._device = None
+            return
+        if now is not None:
+            low, high = self.sm_mhz or (now, now)
+            self.sm_mhz = min(low, now), max(high, now)
+
+
+@dataclass(frozen=True)
+class Timer:
+    """A clock, and what watches the GPU meanwhile."""
+
+    clock: Clock
+    watch: ThrottleWatch
+
+    def facts(self, iterations: int) -> dict[str, Any]:
+        """How so many samples were taken, for a note; asked when they are."""
+        how = facts(self.clock.name, iterations, self.watch.seen, self.clock.l2)
+        return {**how, **self.clock.launches, "sm_mhz": self.watch.sm_mhz}
+
+
+def facts(name: str, iterations: int, throttle: Throttle, l2: str | None = None) -> dict[str, Any]:
+    """How samples were taken, for a note: with what, how many, on which device, held down by what."""
+    return {
+        "device": device_name(),
+        "threads": threads(),
+        "l2": l2,
+        "clock": name,
+        "iterations": iterations,
+        "throttle": list(throttle.names),
+        "marked": throttle.invalidates,
+    }
