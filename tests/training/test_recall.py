@@ -77,7 +77,7 @@ def test_a_curriculum_gets_harder(kind):
 def test_the_card_says_how_to_train_it_again():
     _, (state,) = trained([Stage(TASK, 2)])
     card = model_card("mamba2", 7, 2, state, [Stage(TASK, 2)])
-    assert "training --kind mamba2 --seed 7 --threads 2 --out" in card
+    assert "perfmamba.training.recall --kind mamba2 --seed 7 --threads 2 --out" in card
     assert "2 steps of 64 sequences, at last of 2 pairs in 8 tokens" in card
     assert f"{state.checked.value:.4f}" in card
 
