@@ -10,7 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks import workload
-from benchmarks.meter.measure.memory import is_out_of_memory, release
+from benchmarks.meter.host import is_out_of_memory
+from benchmarks.meter.measure.memory import release
 from benchmarks.workload import BACKENDS, COMPONENTS, MODELS, PROFILE
 
 try:

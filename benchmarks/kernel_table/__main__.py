@@ -25,7 +25,7 @@ from benchmarks.kernel_table.records import Table
 from benchmarks.kernel_table.report import WIDTH, rendered
 from benchmarks.kernel_table.run import Limits, Workers, run
 from benchmarks.kernel_table.worker import RequestFailedError, WorkerLostError
-from benchmarks.meter.files import replacing
+from benchmarks.meter.host import replacing
 from benchmarks.meter.measure.clocks import device, threads
 from benchmarks.meter.measure.conditions import CONDITIONS
 

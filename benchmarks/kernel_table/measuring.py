@@ -14,10 +14,11 @@ import torch
 from benchmarks.kernel_table.cases import STATES, Arguments, Case, arguments
 from benchmarks.kernel_table.contenders import BASELINES, Call, Maker, Outputs, contenders, reference
 from benchmarks.kernel_table.records import Record, Result
+from benchmarks.meter.host import is_out_of_memory, out_of_memory_reason
 from benchmarks.meter.measure.clocks import clock, device
-from benchmarks.meter.measure.memory import Peak, is_out_of_memory, release
+from benchmarks.meter.measure.memory import Peak, release
 from benchmarks.meter.measure.sampling import Plan
-from benchmarks.meter.measure.variants import measure_variants, out_of_memory_reason
+from benchmarks.meter.measure.variants import measure_variants
 
 TOLERANCES = {
     "cpu": {"float32": 1e-4, "bfloat16": 2e-2, "float16": 4e-3},

@@ -17,7 +17,7 @@ from asv.commands import show
 from asv.console import log
 from asv.results import Results
 
-from benchmarks.meter.files import replacing
+from benchmarks.meter.host import replacing
 
 # no .json at its end: asv takes every other *.json for a result
 FILE_NAME = "benchmarks.definitions"

@@ -17,6 +17,7 @@ from asv.console import log
 from asv.machine import Machine
 
 from benchmarks.meter.gpu.identity import NO_GPU, gpu_name
+from benchmarks.meter.host import cpu_name
 
 _GIB = 2**30
 _CPU_NOISE = re.compile(r"\((R|TM)\)|@.*|\b(CPU|Processor|\d+-Core|with .*)\b", re.IGNORECASE)
@@ -34,7 +35,7 @@ def machine_fields(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     `num_cpu` counts the CPUs that this process may use, `ram` is in GiB (see `nominal_gib`), and `gpu` is
     the model name of the device that CUDA would use, `NO_GPU` without one.
     """
-    cpu = util.get_cpu_info() or platform.machine()
+    cpu = cpu_name()
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpu = gpu_name(environ)
     ram = f"{nominal_gib(util.get_memsize() or 0)}GB"

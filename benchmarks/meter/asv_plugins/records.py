@@ -27,7 +27,7 @@ from asv.results import Results, get_filename
 from benchmarks.meter.asv_plugins import definitions
 from benchmarks.meter.asv_plugins.notes import NOTES_VARIABLE
 from benchmarks.meter.asv_plugins.versions import versions
-from benchmarks.meter.files import replacing
+from benchmarks.meter.host import replacing
 
 Note = dict[str, Any]
 

@@ -22,7 +22,7 @@ from benchmarks.meter.compare.duel import BUDGET_S, MIN_EFFECT, Cell, Comparison
 from benchmarks.meter.compare.messages import CellError
 from benchmarks.meter.compare.progress import ProgressBar
 from benchmarks.meter.compare.servers import Benchmark
-from benchmarks.meter.files import replacing
+from benchmarks.meter.host import replacing
 
 INTERRUPTED = "interrupted"
 

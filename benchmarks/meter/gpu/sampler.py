@@ -20,9 +20,9 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.meter.files import replacing
 from benchmarks.meter.gpu.device import Device
 from benchmarks.meter.gpu.throttle import Throttle
+from benchmarks.meter.host import replacing
 
 PERIOD_S = 0.005
 MIN_ENERGY_STEPS = 10

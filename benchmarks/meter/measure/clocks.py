@@ -5,14 +5,13 @@ processor does meanwhile does not count, except where the GPU has to wait for it
 have all calls queued before the GPU starts.
 """
 
-import gc
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, get_args
 
 from benchmarks.meter.gpu.count import device_count
+from benchmarks.meter.host import without_gc
 from benchmarks.meter.measure.launches import Batch, FullQueue, Launch, Queue, QueueName
 from benchmarks.meter.measure.sampling import Call
 
@@ -79,7 +78,7 @@ class CudaClock:
         pairs = [(self.event(), self.event()) for _ in calls]
         earlier = [pairs[0], *pairs[:-1]]
         launches = []
-        with _no_garbage_collection():
+        with without_gc():
             self.queue.hold(len(calls))
             begin = time.perf_counter()
             for call, (start, end), (start_before, _) in zip(calls, pairs, earlier, strict=True):
@@ -114,7 +113,7 @@ class CpuClock:
     def seconds(self, calls: Sequence[Call]) -> list[float]:
         """The time of each call on the clock on the wall."""
         times = []
-        with _no_garbage_collection():
+        with without_gc():
             for call in calls:
                 start = time.perf_counter()
                 call()
@@ -179,15 +178,3 @@ def _cuda_clock(l2: L2, look: Call, queue: QueueName) -> CudaClock:
     # torch has no public kernel that takes a given time and leaves memory and caches alone
     used = FullQueue(torch.cuda._sleep) if queue == "full" else Queue()  # noqa: SLF001 - see above
     return CudaClock(event, torch.cuda.synchronize, flush, look, used)
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """A collection takes longer than many calls; what has no reference left is freed all the same."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

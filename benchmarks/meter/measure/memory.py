@@ -8,7 +8,6 @@ off by some 100 KiB for each processor that the process ran on.
 
 import ctypes
 import gc
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,9 +24,6 @@ _RESET_PEAK = "5"
 # glibc's malloc.h
 _MMAP_THRESHOLD, _LARGE_BLOCK_BYTES = -3, 128 * 1024
 _MMAP_MAX, _MAPPED_BLOCKS = -4, 65536
-
-_OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|_ALLOC(ATION)?_FAILED", re.IGNORECASE)
-"""In the words of CUDA and Triton, of torch on a processor, and of cuBLAS, cuDNN and cuFFT."""
 
 _trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 """Returns freed memory to the system; glibc has it."""
@@ -88,14 +84,6 @@ def resident_peak(call: Call) -> Peak:
     call()
     total = _status_bytes("VmHWM")
     return Peak(total, max(0, total - before))
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that a tensor did not fit, on whichever device."""
-    torch = sys.modules.get("torch")
-    if isinstance(error, MemoryError) or (torch and isinstance(error, torch.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error)))
 
 
 def release() -> None:

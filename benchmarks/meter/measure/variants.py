@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.meter.measure.memory import is_out_of_memory, release
+from benchmarks.meter.host import is_out_of_memory, out_of_memory_reason, replacing
+from benchmarks.meter.measure.memory import release
 from benchmarks.meter.measure.sampling import Call, Instrument, Plan, Samples, measure_turns
 from benchmarks.meter.measure.statistics import MINIMUM_SAMPLES, Ratio, ratio_interval, relative_error
 
@@ -79,12 +80,6 @@ def measure_variants(
     return skipped
 
 
-def out_of_memory_reason(error: BaseException) -> str:
-    """One line that says what did not fit."""
-    first_line = str(error).strip().partition("\n")[0]
-    return f"out of memory: {first_line or type(error).__name__}"
-
-
 class Store:
     """Outcomes in a folder, a file each; without a folder nothing is kept and nothing found."""
 
@@ -100,11 +95,8 @@ class Store:
         """Keep an outcome, in place of an older one."""
         if self._folder is None:
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._path(self._folder, key)
-        beside = path.with_suffix(".part")
-        beside.write_text(json.dumps(asdict(outcome), allow_nan=False))
-        beside.replace(path)
+        with replacing(self._path(self._folder, key)) as partial:
+            partial.write_text(json.dumps(asdict(outcome), allow_nan=False))
 
     def pop(self, key: Sequence[str]) -> Outcome | None:
         """The outcome kept under a key, which is gone then: each measurement counts once."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from benchmarks.meter.gpu.errors import NvmlError
 from benchmarks.meter.gpu.identity import first_device
 from benchmarks.meter.gpu.nvml import open_cuda_device
+from benchmarks.meter.host import first_line
 from benchmarks.meter.measure.clocks import clock, device
 from benchmarks.meter.measure.memory import allocated_peak
 
@@ -94,8 +95,7 @@ def main(checks: Iterable[Callable[[], str]] = CHECKS) -> int:
             print(f"device check ok: {check()}", flush=True)
         except (CheckError, NvmlError, RuntimeError, OSError) as error:
             code = 2
-            first_line, *_ = str(error).split("\n")
-            print(f"device check FAILED: {check.__name__}: {first_line}", flush=True)
+            print(f"device check FAILED: {check.__name__}: {first_line(error)}", flush=True)
     return code
 
 

@@ -16,7 +16,7 @@ from asv.results import Results
 
 from benchmarks.meter.asv_plugins.definitions import FILE_NAME, save_definitions
 from benchmarks.meter.asv_plugins.records import read_notes, sidecar
-from benchmarks.meter.files import replacing
+from benchmarks.meter.host import replacing
 from benchmarks.meter.run.merge_cells import Measured, merge
 
 

@@ -16,11 +16,11 @@ from asv_runner.benchmarks.mark import SkipNotImplemented
 from benchmarks.meter.asv_plugins.notes import note
 from benchmarks.meter.gpu.errors import NvmlError
 from benchmarks.meter.gpu.nvml import Device, Throttle, open_cuda_device
+from benchmarks.meter.host import is_out_of_memory, out_of_memory_reason
 from benchmarks.meter.measure.clocks import Clock, clock, device, device_name, threads
-from benchmarks.meter.measure.memory import UnavailableError, is_out_of_memory, release
+from benchmarks.meter.measure.memory import UnavailableError, release
 from benchmarks.meter.measure.sampling import Call, Instrument, Plan, Samples, measure_turns
 from benchmarks.meter.measure.statistics import relative_error
-from benchmarks.meter.measure.variants import out_of_memory_reason
 
 
 class MeasuredBenchmark(Benchmark):

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.meter.gpu.nvml import Throttle
-from benchmarks.meter.measure.memory import UnavailableError, is_out_of_memory, peak_probe
+from benchmarks.meter.host import is_out_of_memory, out_of_memory_reason
+from benchmarks.meter.measure.memory import UnavailableError, peak_probe
 from benchmarks.meter.measure.sampling import Call, Instrument, Plan
 from benchmarks.meter.measure.statistics import Ratio, verdict
-from benchmarks.meter.measure.variants import Outcome, Store, measure_variants, out_of_memory_reason
+from benchmarks.meter.measure.variants import Outcome, Store, measure_variants
 from benchmarks.meter.types.measured import MeasuredBenchmark, facts
 
 UNITS = {"time": "seconds", "memory": "bytes"}

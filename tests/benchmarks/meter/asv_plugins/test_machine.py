@@ -17,7 +17,7 @@ def test_memory_is_what_is_installed_not_what_the_kernel_leaves(reported_gib, in
 
 def test_fields_name_hardware_only(monkeypatch):
     monkeypatch.setattr(machine, "gpu_name", lambda _: "NVIDIA A100-SXM4-80GB")
-    monkeypatch.setattr(machine.util, "get_cpu_info", lambda: "AMD EPYC 7543 32-Core Processor")
+    monkeypatch.setattr(machine, "cpu_name", lambda: "AMD EPYC 7543 32-Core Processor")
     monkeypatch.setattr(machine.util, "get_memsize", lambda: 503 * 2**30)
     monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
     monkeypatch.setattr(platform, "uname", lambda: pytest.fail("uname tells the host name"))

@@ -14,7 +14,6 @@ from benchmarks.meter.measure.memory import (
     Peak,
     UnavailableError,
     allocated_peak,
-    is_out_of_memory,
     peak_probe,
     release,
     resident_peak,
@@ -141,40 +140,6 @@ def test_the_allocator_is_reset_before_each_call_and_waited_for(monkeypatch):
 def test_the_allocator_is_asked_where_there_is_a_gpu(monkeypatch, count, probe):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     assert peak_probe() is probe
-
-
-def test_a_tensor_that_does_not_fit_is_told_from_other_errors():
-    with pytest.raises(RuntimeError) as too_large:
-        torch.empty(10**15)
-    with pytest.raises(RuntimeError) as mismatch:
-        torch.ones(2, 3) @ torch.ones(2, 3)
-    assert is_out_of_memory(too_large.value)
-    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory."))
-    assert is_out_of_memory(MemoryError())
-    assert not is_out_of_memory(mismatch.value)
-    assert not is_out_of_memory(ValueError("can't allocate memory"))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
-        "Triton Error [CUDA]: out of memory",
-        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
-        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
-        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
-        "cuFFT error: CUFFT_ALLOC_FAILED",
-    ],
-)
-def test_libraries_say_in_their_own_words_that_memory_is_short(text):
-    assert is_out_of_memory(RuntimeError(text))
-    assert not is_out_of_memory(ValueError(text))
-
-
-def test_shared_memory_of_a_kernel_is_another_matter():
-    """No smaller tensor helps there."""
-    text = "out of resource: shared memory, Required: 264192, Hardware limit: 101376."
-    assert not is_out_of_memory(RuntimeError(text))
 
 
 def test_release_empties_the_cache_of_a_gpu_in_use_only(monkeypatch):

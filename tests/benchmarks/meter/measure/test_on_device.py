@@ -11,8 +11,9 @@ from asv_runner.benchmarks.mark import SkipNotImplemented
 
 from benchmarks.meter.asv_plugins.notes import NOTES_VARIABLE
 from benchmarks.meter.gpu.nvml import NvmlError, open_cuda_device
+from benchmarks.meter.host import is_out_of_memory
 from benchmarks.meter.measure.clocks import CudaClock, clock
-from benchmarks.meter.measure.memory import Peak, allocated_peak, is_out_of_memory, release
+from benchmarks.meter.measure.memory import Peak, allocated_peak, release
 from benchmarks.meter.types.nvml import Energy, NvmlMemory
 from benchmarks.meter.types.paired import Paired
 from benchmarks.meter.types.register import CudaTime, DeviceMemory
