@@ -13,10 +13,10 @@ from typing import Any
 
 from asv import util
 from asv.benchmarks import Benchmarks
-from asv.commands import show
 from asv.console import log
 from asv.results import Results
 
+from benchmarks.meter.asv_plugins import patches
 from benchmarks.meter.host import replacing
 
 # no .json at its end: asv takes every other *.json for a result
@@ -25,17 +25,18 @@ FILE_NAME = "benchmarks.definitions"
 Definition = dict[str, Any]
 """What asv knows of a benchmark: its name, version, param_names, params (a list of reprs an axis), unit."""
 
-_stock_save = Benchmarks.save
-_stock_load = Benchmarks.load.__func__
-_stock_format = show.format_benchmark_result
 _discovered_here: set[Path] = set()
 
 
 def install() -> None:
     """Make asv's commands read the definitions of all machines, and note those that this process finds."""
-    Benchmarks.save = _save
-    Benchmarks.load = classmethod(_load)
-    show.format_benchmark_result = _format_own_grid
+    patches.apply(
+        {
+            patches.BENCHMARKS_SAVE: _save,
+            patches.BENCHMARKS_LOAD: classmethod(_load),
+            patches.SHOW_FORMAT: _format_own_grid,
+        }
+    )
 
 
 def save_discovered(results_dir: str | os.PathLike[str], machine: str) -> None:
@@ -92,7 +93,7 @@ def _read(path: Path) -> dict[str, Definition]:
 
 
 def _save(self: Benchmarks) -> None:
-    _stock_save(self)
+    patches.BENCHMARKS_SAVE.stock(self)
     _discovered_here.add(Path(self._conf.results_dir).resolve())
 
 
@@ -100,12 +101,12 @@ def _load(cls: type[Benchmarks], conf: Any, regex: str | list[str] | None = None
     """Stand-in for `Benchmarks.load`: the last run's definitions, and those of every machine."""
     every: dict[str, Definition] = {}
     if Path(cls.get_benchmark_file_path(conf.results_dir)).is_file():
-        every.update(_stock_load(cls, conf))
+        every.update(patches.BENCHMARKS_LOAD.stock(conf))
     for path in sorted(Path(conf.results_dir).glob(f"*/{FILE_NAME}")):
         for name, definition in _read(path).items():
             every[name] = united(every.get(name, definition), definition)
     if not every:
-        return _stock_load(cls, conf, regex)
+        return patches.BENCHMARKS_LOAD.stock(conf, regex)
     return cls(conf, every.values(), regex=regex)
 
 
@@ -115,4 +116,4 @@ def _format_own_grid(result: Results, benchmark: Definition) -> tuple[str | None
     if len(own) == len(benchmark["params"]):
         axes = zip(benchmark["params"], own, strict=True)
         benchmark = {**benchmark, "params": [[v for v in values if v in mine] for values, mine in axes]}
-    return _stock_format(result, benchmark)
+    return patches.SHOW_FORMAT.stock(result, benchmark)

@@ -16,6 +16,7 @@ from asv import util
 from asv.console import log
 from asv.machine import Machine
 
+from benchmarks.meter.asv_plugins import patches
 from benchmarks.meter.gpu.identity import NO_GPU, gpu_name
 from benchmarks.meter.host import cpu_name
 
@@ -25,8 +26,12 @@ _CPU_NOISE = re.compile(r"\((R|TM)\)|@.*|\b(CPU|Processor|\d+-Core|with .*)\b", 
 
 def setup() -> None:
     """Make asv describe the machine as this module does; asv calls it when it loads the plugin."""
-    Machine.get_unique_machine_name = staticmethod(lambda: machine_fields()["machine"])
-    Machine.load = staticmethod(_load)
+    patches.apply(
+        {
+            patches.MACHINE_NAME: staticmethod(lambda: machine_fields()["machine"]),
+            patches.MACHINE_LOAD: staticmethod(_load),
+        }
+    )
 
 
 def machine_fields(environ: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -1,70 +1,66 @@
-"""Keeps beside asv's results what asv has no place for; `asv.conf.json` loads this as a plugin.
+"""The asv plugin that keeps, beside asv's results, what asv has no place for.
 
-In: the notes of benchmark processes (`notes`), the versions of what is installed, and asv's own saving.
-Out: beside each result file X.json a sidecar X.notes.jsonl, one JSON object a line; beside each machine's
-results its benchmarks (`definitions`).
+In: the notes of benchmarks and of this process (`notes`), the versions of the installed packages, and asv's
+own saving. Out: beside each result file X.json a file X.notes.jsonl, one JSON object a line; beside each
+machine's results its benchmarks (`definitions`).
 
-A line of the kind "versions" holds for the lines that follow it, up to the next one. Of the notes that say
-the same thing of the same cell, the newest stays. Every file that asv writes as JSON is written whole or not
-at all, so results that are saved often survive a kill. Stock asv reads all of it as if nothing were added.
+A line of the kind "versions" holds for the lines that follow it, up to the next such line. When two notes
+say the same thing of the same cell, the newer one stays. Every file that asv writes as JSON is written whole
+or not at all, so results that are saved often survive a kill. Stock asv ignores the added files.
 """
 
-import atexit
 import functools
 import itertools
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from asv import util
 from asv.console import log
 from asv.results import Results, get_filename
 
-from benchmarks.meter.asv_plugins import definitions
-from benchmarks.meter.asv_plugins.notes import NOTES_VARIABLE
+from benchmarks.meter.asv_plugins import definitions, patches
+from benchmarks.meter.asv_plugins.notes import Inbox
 from benchmarks.meter.asv_plugins.versions import versions
 from benchmarks.meter.host import replacing
 
 Note = dict[str, Any]
 
 _VERSIONS = "versions"
-# A cell was measured or skipped: one says that the other is no longer true.
+# A cell is either measured or skipped: the note of one replaces that of the other.
 _SAME_KIND = {"skipped": "cell"}
 _IDENTITY = ("benchmark", "params", "variant_axis", "baseline", "variant", "measure")
 
-_stock_save = Results.save
-_stock_rm = Results.rm
-_stock_write_json = util.write_json
-
 
 class _Line(NamedTuple):
-    """A line of a sidecar; without a note if it cannot be read."""
+    """A line of a file of notes; `note` is None if the line cannot be read."""
 
     text: str
     note: Note | None
 
 
 def setup() -> None:
-    """Collect notes from now on, and keep them whenever asv saves; asv calls it when it loads the plugin."""
-    os.environ[NOTES_VARIABLE] = str(_inbox())
-    util.write_json = _write_json_whole
-    Results.save = _save
-    Results.rm = _rm
+    """Collect notes and keep them whenever asv saves; asv calls this when it loads the plugin."""
+    inbox().open()
+    patches.apply(
+        {
+            patches.WRITE_JSON: _write_json_whole,
+            patches.RESULTS_SAVE: _save,
+            patches.RESULTS_REMOVE: _rm,
+        }
+    )
     definitions.install()
 
 
 def sidecar(result_file: str | os.PathLike[str]) -> Path:
-    """Where the notes of a result file are."""
+    """Return the path of the notes that belong to a result file."""
     path = Path(result_file)
     return path.with_name(f"{path.stem}.notes.jsonl")
 
 
 def read_notes(result_file: str | os.PathLike[str]) -> list[Note]:
-    """The notes beside a result file, in the order of their lines; none if there are none.
+    """Return the notes beside a result file, in the order of their lines; an empty list without such a file.
 
     A line that cannot be read is left out, with a warning.
     """
@@ -72,32 +68,30 @@ def read_notes(result_file: str | os.PathLike[str]) -> list[Note]:
 
 
 @functools.cache
-def _inbox() -> Path:
-    """The file that this process's benchmarks write their notes to; goes when the process ends."""
-    folder = Path(tempfile.mkdtemp(prefix="meter-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder / "notes.jsonl"
+def inbox() -> Inbox:
+    """Return the inbox of this process: the notes that go beside the results that are saved next."""
+    return Inbox()
 
 
 def _write_json_whole(
     path: str | os.PathLike[str], data: object, api_version: int | None = None, compact: bool = False
 ) -> None:
     with replacing(path) as partial:
-        _stock_write_json(partial, data, api_version, compact)
+        patches.WRITE_JSON.stock(partial, data, api_version, compact)
 
 
 def _save(self: Results, result_dir: str | os.PathLike[str]) -> None:
-    """Stand-in for `Results.save`: saves, then moves the notes that came since the last time beside it."""
-    _stock_save(self, result_dir)
+    """Stand-in for `Results.save`: save, then put the notes that came since the last time beside the file."""
+    patches.RESULTS_SAVE.stock(self, result_dir)
     definitions.save_discovered(result_dir, self.params["machine"])
-    fresh = [line for line in _read_lines(_inbox()) if line.note]
+    fresh = [line for line in _parsed_lines(inbox().lines(), "a note of a benchmark") if line.note]
     if fresh or _measured(self):
         _keep(sidecar(_result_file(self, result_dir)), fresh)
-        _inbox().unlink(missing_ok=True)
+        inbox().clear()
 
 
 def _rm(self: Results, result_dir: str | os.PathLike[str]) -> None:
-    _stock_rm(self, result_dir)
+    patches.RESULTS_REMOVE.stock(self, result_dir)
     sidecar(_result_file(self, result_dir)).unlink(missing_ok=True)
 
 
@@ -120,7 +114,7 @@ def _keep(path: Path, fresh: Iterable[_Line]) -> None:
 
 
 def compacted(lines: list[_Line]) -> list[_Line]:
-    """The lines without notes that a later one replaces, and without versions that no note is left of.
+    """Drop the notes that a later line replaces, and the versions that hold for no line any more.
 
     Lines that cannot be read stay as they are.
     """
@@ -155,17 +149,20 @@ def _read_lines(path: Path) -> list[_Line]:
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
     except FileNotFoundError:
         return []
-    numbered = enumerate(text.split("\n"), start=1)
-    return [_parsed(content, path.name, number) for number, content in numbered if content]
+    return _parsed_lines(text.split("\n"), path.name)
 
 
-def _parsed(text: str, file_name: str, number: int) -> _Line:
+def _parsed_lines(texts: Iterable[str], source: str) -> list[_Line]:
+    return [_parsed(text, f"{source}, line {number}") for number, text in enumerate(texts, start=1) if text]
+
+
+def _parsed(text: str, where: str) -> _Line:
     try:
         note = json.loads(text)
     except ValueError:
         note = None
     if not isinstance(note, dict) or not isinstance(note.get("kind"), str):
-        _warn(f"{file_name}, line {number}: this is no note; the line is left as it is")
+        _warn(f"{where}: this is not a note (a JSON object with a kind); the line is left as it is")
         note = None
     return _Line(text, note)
 

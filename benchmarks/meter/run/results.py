@@ -19,7 +19,7 @@ from asv.results import Results
 from asv.runner import BenchmarkResult
 from asv_runner.statistics import get_err
 
-from benchmarks.meter.asv_plugins.notes import note
+from benchmarks.meter.asv_plugins.records import inbox
 from benchmarks.meter.run.plan import Cell, Record, Step
 
 _RAN = "ran"
@@ -86,7 +86,7 @@ class CommitResults:
             append_samples=step.round > 1,
             selected_idx={grid.positions[step.cell.params]},
         )
-        note(
+        inbox().add(
             _RAN,
             benchmark=step.cell.benchmark,
             params=step.cell.params,

@@ -13,7 +13,7 @@ from asv.results import Results, iter_results
 from asv.runner import BenchmarkResult
 
 from benchmarks.meter.asv_plugins import records
-from benchmarks.meter.asv_plugins.notes import note
+from benchmarks.meter.asv_plugins.notes import NOTES_VARIABLE, note
 from benchmarks.meter.asv_plugins.versions import versions
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -24,7 +24,7 @@ CELL = {"benchmark": "scan.cudatime_scan", "params": ["64"]}
 @pytest.fixture(autouse=True)
 def plugged(monkeypatch):
     """The plugin, for one test; the inbox is empty."""
-    monkeypatch.setenv(records.NOTES_VARIABLE, "replaced by the plugin")
+    monkeypatch.setenv(NOTES_VARIABLE, "replaced by the plugin")
     for owner, name in [
         (util, "write_json"),
         (Results, "save"),
@@ -35,7 +35,7 @@ def plugged(monkeypatch):
     ]:
         monkeypatch.setattr(owner, name, getattr(owner, name))
     records.setup()
-    records._inbox().unlink(missing_ok=True)
+    records.inbox().clear()
 
 
 def results(commit=COMMIT, machine="box"):
@@ -71,6 +71,24 @@ def test_notes_of_a_run_are_saved_beside_its_results_after_the_versions(tmp_path
         {"kind": "versions", **versions()},
         {"kind": "cell", **CELL, "clock": "cuda events", "marked": False},
     ]
+
+
+def test_notes_of_this_process_are_saved_among_those_of_benchmarks_as_they_came(tmp_path):
+    note("cell", **CELL)
+    records.inbox().add("ran", **CELL, outcome="measured")
+    other = {**CELL, "params": ["128"]}
+    note("cell", **other)
+    records.inbox().add("ran", **other, outcome="measured")
+    file = saved(tmp_path, measured(1.0, 2.0))
+    assert kinds(file) == ["versions", "cell", "ran", "cell", "ran"]
+    assert [line["params"] for line in records.read_notes(file)[1:]] == [["64"]] * 2 + [["128"]] * 2
+    assert records.inbox().lines() == []
+
+
+def test_a_note_of_this_process_holds_what_json_can(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        records.inbox().add("ran", **CELL, seconds=float("nan"))
+    assert kinds(saved(tmp_path, measured(1.0, 2.0))) == ["versions"]
 
 
 def test_notes_go_to_the_results_that_are_saved_next_and_to_no_others(tmp_path):
@@ -172,7 +190,7 @@ def test_a_file_that_cannot_be_written_whole_stays_as_it_was(tmp_path, monkeypat
     monkeypatch.undo()
     assert file.read_bytes() == before
     assert sorted(path.name for path in file.parent.iterdir()) == [file.name, records.sidecar(file).name]
-    assert records._inbox().exists(), "the note waits for the next time"
+    assert records.inbox().path.exists(), "the note waits for the next time"
 
 
 def test_removing_results_removes_their_notes(tmp_path):
