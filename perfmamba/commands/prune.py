@@ -67,14 +67,10 @@ def prune(
         raise InputError("--calibration and --activity exclude each other; give one")
 
     from perfmamba.models import resolve_dtype
+    from perfmamba.models.loading import stored_dtype
+    from perfmamba.models.tokenizing import tokenizer_folder
     from perfmamba.pruning.activity import Activity
-    from perfmamba.pruning.checkpoints import (
-        check_free,
-        check_writable,
-        save_pruned,
-        stored_dtype,
-        tokenizer_folder,
-    )
+    from perfmamba.pruning.checkpoints import check_free, check_writable, save_pruned
     from perfmamba.pruning.measuring import CalibrationPlan
     from perfmamba.pruning.recipe import Recipe, prune_by
     from perfmamba.pruning.surgery import check_prunable

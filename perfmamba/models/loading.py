@@ -20,6 +20,7 @@ from torch import nn
 from perfmamba.components import Generation
 from perfmamba.errors import ModelError, reason
 from perfmamba.models.backends import running_packages, use_backend
+from perfmamba.models.devices import DTYPES
 from perfmamba.models.mixers import component_map
 from perfmamba.models.original import is_original_config, load_original
 from perfmamba.models.shapes import PUBLISHED_SHAPES, checked_layers, published_config
@@ -140,6 +141,18 @@ def model_name(source: str, *, layers: int | None = None) -> str:
     close = difflib.get_close_matches(source, PUBLISHED_SHAPES, n=_SUGGESTIONS)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(PUBLISHED_SHAPES)}"
     raise ModelError(f"no model {source!r}: not a published shape, not a folder, not a hub id; {hint}")
+
+
+def stored_dtype(folder: Path | None) -> torch.dtype:
+    """Return the dtype that config.json names for the weights of a checkpoint folder.
+
+    float32 where it names no dtype, and without a folder.
+    """
+    if folder is None:
+        return torch.float32
+    config = _read_config(folder, folder.resolve().name)
+    named = config.get("dtype") or config.get("torch_dtype")
+    return DTYPES.get(str(named), torch.float32)
 
 
 def _download(repo_id: str, *, trust_remote_code: bool) -> Path:

@@ -1,9 +1,12 @@
 """Checkpoints in the layout of the original `state-spaces/*` repositories.
 
 config.json holds `d_model`, `n_layer`, `ssm_cfg`, ...; the weights carry the names of transformers except
-for the embedding. In: such a folder. Out: the same model as a transformers one.
+for the embedding. Read: such a folder becomes a transformers model. Written: a transformers model becomes
+such a folder.
 """
 
+import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +21,10 @@ if TYPE_CHECKING:
 _SHARED_KEYS = ("vocab_size", "pad_vocab_size_multiple", "tie_embeddings", "residual_in_fp32")
 _MAMBA1_SSM_KEYS = {"d_state", "d_conv", "expand", "dt_rank"}
 _MAMBA2_SSM_KEYS = {"d_state", "d_conv", "expand", "headdim", "ngroups", "chunk_size"}
+_FIXED = {"hidden_act": "silu", "layer_norm_epsilon": 1e-5, "use_bias": False, "use_conv_bias": True}
+"""What config.json has no key for, because the original code always does it so."""
+
+_THEIR_EMBEDDING, _OUR_EMBEDDING = "backbone.embedding.", "backbone.embeddings."
 
 
 def is_original_config(config: dict[str, Any]) -> bool:
@@ -113,10 +120,77 @@ def _read_weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
 
 
 def _transformers_name(key: str) -> str:
-    return key.replace("backbone.embedding.", "backbone.embeddings.")
+    return key.replace(_THEIR_EMBEDDING, _OUR_EMBEDDING)
 
 
 def _layer_of(key: str) -> int:
     """The block that a weight belongs to; -1 for the weights outside the blocks."""
     _, found, rest = key.partition(".layers.")
     return int(rest.split(".", 1)[0]) if found else -1
+
+
+def original_config(model: "PreTrainedModel") -> dict[str, Any]:
+    """Return the config.json of a model in the original layout.
+
+    It leaves out what has the original code's default value.
+
+    Raises:
+        ModelError: if the original code has no such model.
+    """
+    config: Any = model.config
+    if config.model_type not in {"mamba", "mamba2"}:
+        raise ModelError(f"format mamba_ssm has no {config.model_type}; use --format transformers")
+    for name, value in _FIXED.items():
+        if getattr(config, name) != value:
+            raise ModelError(
+                f"format mamba_ssm: {name} is {getattr(config, name)!r} in this model and always {value!r} "
+                "there; use --format transformers"
+            )
+    if tuple(getattr(config, "time_step_limit", (0.0, math.inf))) != (0.0, math.inf):
+        raise ModelError(
+            f"format mamba_ssm has no time_step_limit; this model's is {tuple(config.time_step_limit)}: "
+            "use --format transformers"
+        )
+    return {
+        "d_model": config.hidden_size,
+        "n_layer": config.num_hidden_layers,
+        "vocab_size": config.vocab_size,
+        "ssm_cfg": _ssm_config(config),
+        "rms_norm": True,
+        "residual_in_fp32": config.residual_in_fp32,
+        "fused_add_norm": True,
+        "pad_vocab_size_multiple": 1,  # vocab_size counts the padding already
+        "tie_embeddings": config.tie_word_embeddings,
+    }
+
+
+def _ssm_config(config: Any) -> dict[str, Any]:
+    shared = {"d_state": config.state_size, "d_conv": config.conv_kernel, "expand": config.expand}
+    if config.model_type == "mamba":
+        return {**shared, "dt_rank": config.time_step_rank}
+    return {
+        "layer": "Mamba2",
+        **shared,
+        "headdim": config.head_dim,
+        "ngroups": config.n_groups,
+        "chunk_size": config.chunk_size,
+    }
+
+
+def write_original(model: "PreTrainedModel", config: dict[str, Any], folder: Path) -> None:
+    """Write config.json and pytorch_model.bin, the only kind of weights that the original loader reads.
+
+    Args:
+        model: a transformers Mamba-1 or Mamba-2 model.
+        config: what `original_config(model)` returned.
+        folder: where to; it exists.
+    """
+    weights = {
+        name.replace(_OUR_EMBEDDING, _THEIR_EMBEDDING): weight for name, weight in model.state_dict().items()
+    }
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    try:
+        with (folder / "pytorch_model.bin").open("wb") as file:
+            torch.save(weights, file)
+    except RuntimeError as error:  # torch closes the file that it could not write, and so hides the reason
+        raise error.__context__ if isinstance(error.__context__, OSError) else error from None

@@ -22,7 +22,10 @@ TOKENIZER_FILES = (
     "spiece.model",
     "vocab.txt",
 )
-"""What a tokenizer is saved as; none of them is there without one."""
+"""What a tokenizer is saved as. A folder that has none of these files has no tokenizer."""
+
+CHAT_FILES = ("chat_template.jinja", "chat_template.json")
+"""What can be saved beside a tokenizer."""
 
 BYTES = 256
 BLOCK_CHARACTERS = 1 << 16
@@ -52,10 +55,8 @@ def text_encoder(source: str, *, vocabulary: int) -> TextEncoder:
         InputError: if the tokenizer cannot be loaded, or there is none and the vocabulary is too small for
             bytes.
     """
-    folder = Path(source)
-    if not folder.is_dir() and source not in PUBLISHED_SHAPES:
-        folder = _download(source)
-    if any((folder / name).is_file() for name in TOKENIZER_FILES):
+    folder = tokenizer_folder(source)
+    if folder is not None and any((folder / name).is_file() for name in TOKENIZER_FILES):
         tokenizer = _load(folder)
         return TextEncoder(
             f"tokenizer of {folder.resolve().name if Path(source).is_dir() else source}",
@@ -67,6 +68,20 @@ def text_encoder(source: str, *, vocabulary: int) -> TextEncoder:
             "give a tokenizer, or token arrays (.npy)"
         )
     return TextEncoder("bytes", lambda text: list(text.encode()))
+
+
+def tokenizer_folder(source: str) -> Path | None:
+    """Return the folder of a model's tokenizer files and config.json; None for a published shape.
+
+    Args:
+        source: as `load_model` takes it; the files of a hub id are downloaded.
+
+    Raises:
+        InputError: if the hub cannot be reached, or has no such model.
+    """
+    if source in PUBLISHED_SHAPES:
+        return None
+    return Path(source) if Path(source).is_dir() else _download(source)
 
 
 def encoded_blocks(path: Path, encoder: TextEncoder) -> Iterator[list[int]]:
@@ -116,7 +131,7 @@ def _download(repo_id: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(repo_id, allow_patterns=list(TOKENIZER_FILES)))
+        return Path(snapshot_download(repo_id, allow_patterns=[*TOKENIZER_FILES, *CHAT_FILES, "config.json"]))
     except Exception as error:
         # huggingface_hub raises its own, httpx's and the operating system's errors here
         raise InputError(f"cannot get the tokenizer of {repo_id!r} from the hub: {reason(error)}") from error

@@ -6,14 +6,13 @@ In: facts. Out: text. No path of the machine that made the checkpoint is in eith
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
+from perfmamba.models.saving import CheckpointFormat
 from perfmamba.pruning.bridge import RIDGE
 from perfmamba.pruning.cost import ExpectedCost
 from perfmamba.report.pruning import cost_table
 from perfmamba.table import render
 
-CheckpointFormat = Literal["transformers", "mamba_ssm"]
 CARD_FILE = "card.json"
 _MADE_BY = "perfmamba prune"
 

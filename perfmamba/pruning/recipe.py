@@ -11,8 +11,9 @@ import torch
 
 from perfmamba.environment import capture_environment
 from perfmamba.errors import InputError
+from perfmamba.models.saving import CheckpointFormat
 from perfmamba.pruning.bridge import BRIDGES, BridgeName, lost_output, projections
-from perfmamba.pruning.card import Card, CheckpointFormat
+from perfmamba.pruning.card import Card
 from perfmamba.pruning.cost import expected_cost
 from perfmamba.pruning.scores import SCORES, SCORES_WITHOUT_DATA, scores_without_data
 from perfmamba.pruning.selection import Selection, kept_count, select, select_highest

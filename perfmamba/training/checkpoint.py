@@ -1,21 +1,27 @@
-"""The folder of a model that was trained here, as transformers loads it.
+"""The checkpoint folder of a model that was trained here.
 
-In: a model, what to say about it, and its tokenizer if it has one. Out: files, each written at once.
+In: a model, the text of its card and, if it has one, its tokenizer. Out: a folder that transformers loads.
 """
 
+import copy
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
+from torch import nn
 
-from perfmamba.files import make_folder, replacing
+from perfmamba.errors import InputError
+from perfmamba.models.saving import saving
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PreTrainedModel
 
 Precision = Literal["float32", "float16"]
+
+_FILES = {"config.json", "model.safetensors", "README.md", "tokenizer.json", "tokenizer_config.json"}
+_TOKENIZER_CONFIG = json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}, indent=2) + "\n"
 
 
 def save_checkpoint(
@@ -29,39 +35,22 @@ def save_checkpoint(
     """Write config.json, model.safetensors and README.md; an older checkpoint is replaced.
 
     Args:
-        model: a language model whose output layer is its embedding.
-        folder: where to; it is made if it is not there.
+        model: a language model.
+        folder: where to; it is made if it does not exist.
         card: the text of README.md.
         precision: the weights' dtype in the file.
         tokenizer: makes the model's tokens; adds tokenizer.json and tokenizer_config.json.
 
     Raises:
-        InputError: if the folder or a file cannot be written.
+        InputError: if the folder holds other files, or cannot be written.
     """
-    from safetensors.torch import save_file
-
-    make_folder(folder)
-    dtype: torch.dtype = getattr(torch, precision)
-    weights = {
-        name: value.to(dtype) for name, value in model.state_dict().items() if name != "lm_head.weight"
-    }
-    with replacing(folder / "model.safetensors") as partial:
-        save_file(weights, partial, metadata={"format": "pt"})  # transformers asks for this entry
-    texts = {"config.json": _config_text(model, precision), "README.md": card}
+    if others := sorted({path.name for path in folder.glob("*")} - _FILES):
+        raise InputError(f"{folder} holds {others[0]}, which is no part of a checkpoint; give another folder")
+    texts = {"README.md": card}
     if tokenizer is not None:
         texts |= {"tokenizer.json": tokenizer.to_str(), "tokenizer_config.json": _TOKENIZER_CONFIG}
-    for name, text in texts.items():
-        with replacing(folder / name) as partial:
-            partial.write_text(text, encoding="utf-8")
-
-
-_TOKENIZER_CONFIG = json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}, indent=2) + "\n"
-
-
-def _config_text(model: "PreTrainedModel", precision: Precision) -> str:
-    """The config.json of a model."""
-    values = json.loads(model.config.to_json_string())
-    # its default, infinity, which JSON has not and older versions of transformers cannot read as written
-    values.pop("time_step_limit", None)
-    values |= {"architectures": [type(model).__name__], "dtype": precision}
-    return json.dumps(values, indent=2) + "\n"
+    dtype: torch.dtype = getattr(torch, precision)
+    with saving(nn.Module.to(copy.deepcopy(model), dtype), folder) as partial:
+        (partial / "generation_config.json").unlink()  # it repeats config.json
+        for name, text in texts.items():
+            (partial / name).write_text(text, encoding="utf-8")

@@ -11,9 +11,11 @@ from transformers import AutoModelForCausalLM
 
 from perfmamba.errors import InputError, ModelError
 from perfmamba.models import load_model
+from perfmamba.models.loading import stored_dtype
+from perfmamba.models.original import original_config
 from perfmamba.pruning.activity import gather_activity
 from perfmamba.pruning.card import Card
-from perfmamba.pruning.checkpoints import check_free, original_config, save_pruned, stored_dtype
+from perfmamba.pruning.checkpoints import check_free, save_pruned
 from perfmamba.pruning.cost import ExpectedCost
 from perfmamba.pruning.surgery import pruned
 from tests.pruning.prunable import HYBRIDS, TOKENS, hybrid, logits, mamba1, mamba2, random_selection

@@ -7,6 +7,7 @@ import torch
 from torch.testing import assert_close
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from perfmamba.errors import InputError
 from perfmamba.models import load_model
 from perfmamba.training.checkpoint import save_checkpoint
 from perfmamba.training.language import byte_pair_tokenizer
@@ -48,3 +49,14 @@ def test_a_tokenizer_travels_along(tmp_path):
     loaded = AutoTokenizer.from_pretrained(tmp_path / "tiny")
     assert loaded.encode(text) == tokenizer.encode(text).ids
     assert loaded.decode(loaded.encode(text)) == text
+
+
+def test_a_newer_checkpoint_replaces_the_older_one_and_nothing_else(tmp_path):
+    save_checkpoint(recall_model("mamba2", seed=0), tmp_path / "tiny", "first")
+    save_checkpoint(recall_model("mamba2", seed=1), tmp_path / "tiny", "second")
+    assert (tmp_path / "tiny" / "README.md").read_text() == "second"
+    (tmp_path / "tiny" / "thesis.tex").write_text("everything")
+    with pytest.raises(InputError, match=r"holds thesis\.tex"):
+        save_checkpoint(recall_model("mamba2", seed=2), tmp_path / "tiny", "third")
+    assert (tmp_path / "tiny" / "README.md").read_text() == "second"
+    assert (tmp_path / "tiny" / "thesis.tex").read_text() == "everything"
