@@ -1,8 +1,10 @@
-"""How many GPUs torch would use, found without this process touching the CUDA driver.
+"""How many GPUs torch would use, found without initializing CUDA in this process.
 
-In: torch, NVML, or a process that may touch the driver. Out: a number. A process that has initialised CUDA
-forks children that cannot use it, and where NVML has no answer torch asks the driver: for a MIG slice that
-CUDA_VISIBLE_DEVICES names, and in a container without the driver's `libnvidia-ml`.
+In: torch and NVML, or else a process of its own that asks the CUDA driver. Out: a number.
+
+The children of a process that has initialized CUDA cannot use it. torch counts by NVML where it can, but asks
+the CUDA driver if NVML has no answer: for a MIG slice that CUDA_VISIBLE_DEVICES names, and in a container
+without the driver's `libnvidia-ml`.
 """
 
 import os
@@ -12,24 +14,25 @@ from pathlib import Path
 from shutil import which
 
 COUNT_VARIABLE = "METER_DEVICE_COUNT"
-"""Names the environment variable that holds the answer of the process that was asked. It holds for one value
-of CUDA_VISIBLE_DEVICES."""
+"""The environment variable in which the answer is kept for child processes. It is valid for one value of
+CUDA_VISIBLE_DEVICES."""
 
 _DRIVER_FILES = (Path("/proc/driver/nvidia"), Path("/dev/nvidiactl"), Path("/dev/nvmap"))
-"""One of them is there where the driver is; the last one on Tegra."""
+"""At least one of them exists where there is a driver; the last one is that of Tegra."""
 
 
 def device_count() -> int:
-    """The GPUs that torch can use, 0 without torch; a later call, also in a child process, costs little.
+    """Return how many GPUs torch can use; 0 without torch. Later calls, also in child processes, cost little.
 
     Raises:
-        subprocess.SubprocessError: if torch cannot be asked in a process of its own.
+        subprocess.SubprocessError: if the process that asks the driver fails.
     """
     try:
         import torch
     except ImportError:
         return 0
-    if torch.version.cuda is None or torch.cuda.is_initialized() or _nvml_answers():
+    initialized: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call] # torch 2.13 lacks its type
+    if torch.version.cuda is None or initialized or _nvml_answers():
         return torch.cuda.device_count()
     if COUNT_VARIABLE not in os.environ:
         os.environ[COUNT_VARIABLE] = str(_counted_elsewhere() if _driver_is_there() else 0)
@@ -37,7 +40,7 @@ def device_count() -> int:
 
 
 def _nvml_answers() -> bool:
-    """Whether `torch.cuda.device_count` has an answer that is not the driver's."""
+    """Whether `torch.cuda.device_count` gets its answer from NVML."""
     from torch import cuda
 
     return cuda._device_count_nvml() >= 0  # noqa: SLF001 - device_count, which is public, hides who answered

@@ -1,10 +1,9 @@
-"""What an open GPU tells through NVML: memory in use, energy, power, clocks and what holds them down.
+"""An open GPU, read through NVML: memory in use, energy, power, clock, and what holds the clock down.
 
 In: a device that `nvml` opened. Out: readings as plain numbers. A quantity that the device or its driver
-does not give is None; everything else that goes wrong is an `NvmlError`.
+does not report is None; everything else that goes wrong is an `NvmlError`.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
@@ -22,8 +21,8 @@ Handle = Any
 class Memory:
     """The memory of a device in bytes; total = reserved + used + free.
 
-    `used` is what all processes hold, CUDA contexts and the cached blocks of their allocators included;
-    `reserved` is the driver's own. (The first version of this NVML call added the two up.)
+    `used` is what all processes hold, with CUDA contexts and the blocks that their allocators cache;
+    `reserved` is the driver's own. (The first version of this NVML call returned the sum of both as used.)
     """
 
     total: int
@@ -32,19 +31,11 @@ class Memory:
     free: int
 
 
-@dataclass(frozen=True)
-class Clocks:
-    """The clocks of the moment in MHz; None where the device does not tell."""
-
-    sm_mhz: int | None
-    memory_mhz: int | None
-
-
 class NvmlDevice:
-    """An open device; a context manager, or to be closed.
+    """An open device. Use it as a context manager, or call `close`.
 
-    Of a MIG slice (`is_slice`), the memory is the slice's own; NVML knows energy, power, clocks and throttle
-    reasons of the whole GPU only, so these include what runs on the other slices.
+    For a MIG slice (`is_slice`), the memory is the slice's own. NVML reports energy, power, clock and
+    throttle reasons for the whole GPU alone, so these include what runs on the other slices.
     """
 
     available = True
@@ -61,10 +52,10 @@ class NvmlDevice:
         self._whole = whole
 
     def memory(self) -> Memory | None:
-        """The memory of the device now; None where it shares the host's.
+        """The memory of the device now; None for a device that shares the host's memory.
 
         Raises:
-            DriverTooOldError: if the driver cannot tell its own reserve from what is in use (before 510).
+            DriverTooOldError: if the driver (before 510) counts its own reserve as memory in use.
         """
         pynvml = self._pynvml
         try:
@@ -74,40 +65,26 @@ class NvmlDevice:
             return None
         return Memory(total=info.total, reserved=info.reserved, used=info.used, free=info.free)
 
-    def process_bytes(self, pid: int | None = None) -> int | None:
-        """The bytes that a process (this one by default) holds on the device, its CUDA context included.
-
-        None where the driver does not tell: on MIG, and in a container, whose processes the driver lists by
-        their numbers on the host.
-        """
-        listing = self._pynvml.nvmlDeviceGetComputeRunningProcesses_v3
-        processes = optional("the processes on the device", listing, self._handle) or []
-        wanted = os.getpid() if pid is None else pid
-        return next((process.usedGpuMemory for process in processes if process.pid == wanted), None)
-
     def energy_j(self) -> float | None:
-        """Joules since the driver was loaded; counts up in steps of tens of milliseconds."""
+        """Joules since the driver was loaded. The counter is updated every some tens of milliseconds."""
         millijoules = optional("energy", self._pynvml.nvmlDeviceGetTotalEnergyConsumption, self._whole)
         return None if millijoules is None else millijoules / 1e3
 
     def power_w(self) -> float | None:
-        """Watts; since Ampere the mean of the last second, but of the moment on GA100 (A100)."""
+        """Watts: the mean of the last second since Ampere, but the present value on GA100 (A100)."""
         milliwatts = optional("power", self._pynvml.nvmlDeviceGetPowerUsage, self._whole)
         return None if milliwatts is None else milliwatts / 1e3
 
-    def clocks(self) -> Clocks:
-        """The clocks of the multiprocessors and of the memory."""
-        return Clocks(
-            sm_mhz=self._clock(self._pynvml.NVML_CLOCK_SM),
-            memory_mhz=self._clock(self._pynvml.NVML_CLOCK_MEM),
-        )
-
     def sm_clock_mhz(self) -> int | None:
-        """The clock of the multiprocessors alone, for those who ask often."""
-        return self._clock(self._pynvml.NVML_CLOCK_SM)
+        """The clock of the multiprocessors in MHz."""
+        pynvml = self._pynvml
+        mhz: int | None = optional(
+            "the clock", pynvml.nvmlDeviceGetClockInfo, self._whole, pynvml.NVML_CLOCK_SM
+        )
+        return mhz
 
     def throttle(self) -> Throttle | None:
-        """What holds the clocks down now."""
+        """The reasons for which the clock is below its maximum now."""
         pynvml = self._pynvml
         # renamed in driver 535, with the same bits
         for function in (
@@ -120,7 +97,7 @@ class NvmlDevice:
         return None
 
     def close(self) -> None:
-        """Let go of NVML; the device answers no more."""
+        """Shut NVML down for this device; it cannot be read any more."""
         with explained("shutting NVML down"):
             self._pynvml.nvmlShutdown()
 
@@ -130,12 +107,9 @@ class NvmlDevice:
     def __exit__(self, *_exception: object) -> None:
         self.close()
 
-    def _clock(self, domain: int) -> int | None:
-        return optional("a clock", self._pynvml.nvmlDeviceGetClockInfo, self._whole, domain)
-
 
 class NullDevice:
-    """Stands in for a device that NVML cannot open, because of `reason`: every reading is None."""
+    """A stand-in for a device that NVML cannot open, because of `reason`; every reading is None."""
 
     available = False
     is_slice = False
@@ -148,18 +122,11 @@ class NullDevice:
     def memory(self) -> None:
         """None: there is no device."""
 
-    def process_bytes(self, pid: int | None = None) -> None:
-        """None: there is no device."""
-
     def energy_j(self) -> None:
         """None: there is no device."""
 
     def power_w(self) -> None:
         """None: there is no device."""
-
-    def clocks(self) -> Clocks:
-        """Two times None: there is no device."""
-        return Clocks(sm_mhz=None, memory_mhz=None)
 
     def sm_clock_mhz(self) -> None:
         """None: there is no device."""
@@ -181,7 +148,13 @@ Device = NvmlDevice | NullDevice
 
 
 def optional(question: str, function: Callable[..., Any], *arguments: object) -> Any:
-    """The function's answer; None where the device does not support it or the driver does not know it."""
+    """Return the function's answer; None if the device or the driver does not support it.
+
+    Args:
+        question: what is asked, for the message of an error.
+        function: of `pynvml`.
+        arguments: of the function.
+    """
     try:
         with explained(question):
             return function(*arguments)

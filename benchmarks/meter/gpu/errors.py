@@ -1,7 +1,7 @@
-"""Why NVML cannot answer: one exception a cause, each with one sentence that says what to do.
+"""The errors of NVML: one exception for each cause, whose message says what to do.
 
 In: the exceptions of nvidia-ml-py's `pynvml`. Out: `NvmlError` and its subclasses, by one table from NVML's
-return codes (nvml.h, `nvmlReturn_t`). Importing this module imports nothing of NVIDIA's.
+return codes (nvml.h, `nvmlReturn_t`). `pynvml` is imported when it is asked for the first time.
 """
 
 from collections.abc import Iterator
@@ -25,19 +25,19 @@ class PackageMissingError(NvmlError):
 
 
 class WrongPackageError(NvmlError):
-    """The module `pynvml` is not that of a recent nvidia-ml-py, the package that NVIDIA maintains."""
+    """The module `pynvml` does not come from a recent nvidia-ml-py, the package that NVIDIA maintains."""
 
     advice = "pip uninstall pynvml nvidia-ml-py, then pip install nvidia-ml-py"
 
 
 class LibraryMissingError(NvmlError):
-    """`libnvidia-ml.so.1`, a part of the driver, is not there."""
+    """`libnvidia-ml.so.1`, a part of the driver, is missing."""
 
     advice = "install the NVIDIA driver; in a container, start it with the GPU and the 'utility' capability"
 
 
 class DriverNotLoadedError(NvmlError):
-    """The library is there, the kernel driver is not."""
+    """The library is there, but the kernel driver is not loaded."""
 
     advice = "load the NVIDIA kernel module (nvidia-smi tells if that worked)"
 
@@ -49,25 +49,25 @@ class DriverMismatchError(NvmlError):
 
 
 class DriverTooOldError(NvmlError):
-    """The driver lacks a function, or knows another version of its data."""
+    """The driver lacks a function, or has another version of its data."""
 
     advice = "update the NVIDIA driver (version 510 or newer)"
 
 
 class NoPermissionError(NvmlError):
-    """This user may not ask that."""
+    """This user lacks the permission."""
 
     advice = "ask as root, or let the administrator open the NVIDIA device files to this user"
 
 
 class NotSupportedError(NvmlError):
-    """This GPU, or this part of one, cannot answer that."""
+    """This GPU, or this MIG slice, does not have the quantity."""
 
     advice = "do without it on this device"
 
 
 class UnknownDeviceError(NvmlError):
-    """NVML knows no device of that UUID."""
+    """NVML knows no device with that UUID."""
 
     advice = "nvidia-smi -L lists the UUIDs that there are"
 
@@ -79,7 +79,7 @@ class GpuLostError(NvmlError):
 
 
 _BY_CODE: dict[int, type[NvmlError]] = {
-    2: UnknownDeviceError,  # INVALID_ARGUMENT: a UUID that is none
+    2: UnknownDeviceError,  # INVALID_ARGUMENT: not in the form of a UUID
     3: NotSupportedError,
     4: NoPermissionError,
     6: UnknownDeviceError,  # NOT_FOUND
@@ -96,7 +96,7 @@ _BY_CODE: dict[int, type[NvmlError]] = {
 
 @contextmanager
 def explained(question: str) -> Iterator[None]:
-    """Turn what `pynvml` raises in the block into the `NvmlError` of its cause.
+    """Turn an exception of `pynvml` in the block into the `NvmlError` for its cause.
 
     Args:
         question: what the block asks, such as "the memory in use"; the message starts with it.

@@ -1,8 +1,8 @@
-"""Which GPU a process would use, found without touching CUDA.
+"""Which GPU a process would use, found without initializing CUDA.
 
-In: `nvidia-smi` or, where it is absent or fails, NVML or the driver's files; and CUDA_VISIBLE_DEVICES. Out:
-model names, UUIDs and the driver's version. A process that initialised CUDA could not fork benchmarks, so
-CUDA itself is never asked. Where none of the three answers, there is no GPU as far as this module knows.
+In: CUDA_VISIBLE_DEVICES, and the answer of `nvidia-smi`, or else of NVML, or else of the driver's files. Out:
+model names, UUIDs and the driver's version. CUDA itself is not asked, because a process that initialized CUDA
+cannot fork benchmarks. If none of the three answers, this module takes it that there is no GPU.
 """
 
 import os
@@ -28,8 +28,14 @@ Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
-class Device:
-    """A device that CUDA can use: a GPU, or a MIG slice of one. The index is that of the whole GPU."""
+class GpuIdentity:
+    """What identifies a device that CUDA can use: a GPU, or a MIG slice of one.
+
+    Attributes:
+        gpu_index: of the whole GPU, as `nvidia-smi` counts.
+        uuid: as `nvidia-smi -L` prints it, "GPU-..." or "MIG-...".
+        name: of the model; a slice has its profile behind it.
+    """
 
     gpu_index: str
     uuid: str
@@ -37,16 +43,16 @@ class Device:
 
 
 def gpu_name(environ: Mapping[str, str] = os.environ) -> str:
-    """The model name of the device that CUDA would use; `NO_GPU` without one."""
+    """Return the model name of the device that CUDA would use; `NO_GPU` if there is no GPU."""
     device = first_device(environ)
     return device.name if device else NO_GPU
 
 
-def first_device(environ: Mapping[str, str] = os.environ) -> Device | None:
-    """The first device that CUDA_VISIBLE_DEVICES lets CUDA see; None without one.
+def first_device(environ: Mapping[str, str] = os.environ) -> GpuIdentity | None:
+    """Return the first device that CUDA_VISIBLE_DEVICES lets CUDA see; None if there is no GPU.
 
-    An index counts as `nvidia-smi` does, by PCI bus. CUDA puts the fastest model first, which differs where
-    models are mixed: there, set CUDA_DEVICE_ORDER=PCI_BUS_ID or select by UUID.
+    An index in CUDA_VISIBLE_DEVICES is taken to count by PCI bus, as `nvidia-smi` does. CUDA counts the
+    fastest model first. On a machine with several models, set CUDA_DEVICE_ORDER=PCI_BUS_ID or use UUIDs.
     """
     wanted = environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
     if not wanted or wanted == "-1":
@@ -55,23 +61,25 @@ def first_device(environ: Mapping[str, str] = os.environ) -> Device | None:
     return next((d for d in devices if wanted == d.gpu_index or d.uuid.startswith(wanted)), None)
 
 
-def parse_devices(listing: str) -> list[Device]:
-    """The devices in the output of `nvidia-smi -L`; a GPU cut into MIG slices is listed as its slices."""
-    devices: list[Device] = []
+def parse_devices(listing: str) -> list[GpuIdentity]:
+    """Return the devices in the output of `nvidia-smi -L`; for a GPU cut into MIG slices, the slices."""
+    devices: list[GpuIdentity] = []
     whole = None
     for line in listing.splitlines():
         if found := _GPU_LINE.match(line):
-            whole = Device(found["index"], found["uuid"], found["name"])
+            whole = GpuIdentity(found["index"], found["uuid"], found["name"])
             devices.append(whole)
         elif whole and (found := _MIG_LINE.match(line)):
             if devices[-1] is whole:
                 devices.pop()
-            devices.append(Device(whole.gpu_index, found["uuid"], f"{whole.name} MIG {found['profile']}"))
+            devices.append(
+                GpuIdentity(whole.gpu_index, found["uuid"], f"{whole.name} MIG {found['profile']}")
+            )
     return devices
 
 
 def driver_version() -> str | None:
-    """The version of the NVIDIA driver, such as "575.57.08"; None without one."""
+    """Return the version of the NVIDIA driver, such as "575.57.08"; None if there is no driver."""
     lines = _nvidia_smi("--query-gpu=driver_version", "--format=csv,noheader").split()
     if lines:
         return lines[0]
@@ -79,7 +87,7 @@ def driver_version() -> str | None:
 
 
 def _nvidia_smi(*arguments: str) -> str:
-    """What `nvidia-smi` prints; nothing where it is absent or fails."""
+    """What `nvidia-smi` prints; an empty string if it is missing or fails."""
     try:
         done = subprocess.run(
             ["nvidia-smi", *arguments], capture_output=True, text=True, check=True, timeout=60
@@ -90,7 +98,7 @@ def _nvidia_smi(*arguments: str) -> str:
 
 
 def _nvml(question: Callable[[ModuleType], Answer]) -> Answer | None:
-    """The answer that NVML gives through nvidia-ml-py; None where one of them is absent or fails."""
+    """The answer that NVML gives through nvidia-ml-py; None if one of them is missing or fails."""
     try:
         import pynvml
     except ImportError:
@@ -105,20 +113,20 @@ def _nvml(question: Callable[[ModuleType], Answer]) -> Answer | None:
         return None
 
 
-def _devices_by_nvml(pynvml: ModuleType) -> list[Device]:
-    """As `parse_devices`; NVML names a slice after its GPU and its profile, too."""
-    devices: list[Device] = []
+def _devices_by_nvml(pynvml: ModuleType) -> list[GpuIdentity]:
+    """The devices as in `parse_devices`: NVML also names a slice after its GPU and its profile."""
+    devices: list[GpuIdentity] = []
     for index in range(pynvml.nvmlDeviceGetCount()):
         whole = pynvml.nvmlDeviceGetHandleByIndex(index)
         devices += [
-            Device(str(index), pynvml.nvmlDeviceGetUUID(handle), pynvml.nvmlDeviceGetName(handle))
+            GpuIdentity(str(index), pynvml.nvmlDeviceGetUUID(handle), pynvml.nvmlDeviceGetName(handle))
             for handle in _slices(pynvml, whole) or [whole]
         ]
     return devices
 
 
 def _slices(pynvml: ModuleType, whole: Any) -> list[Any]:
-    """The MIG slices of a GPU; none where it is whole or knows no slices."""
+    """The MIG slices of a GPU; an empty list if it has no slices or no MIG."""
     slices = []
     try:
         if pynvml.nvmlDeviceGetMigMode(whole)[0] != pynvml.NVML_DEVICE_MIG_ENABLE:
@@ -131,12 +139,12 @@ def _slices(pynvml: ModuleType, whole: Any) -> list[Any]:
     return slices
 
 
-def _devices_by_files() -> list[Device]:
-    """As the kernel driver lists them, by PCI bus; it does not list slices."""
+def _devices_by_files() -> list[GpuIdentity]:
+    """The GPUs that the kernel driver lists, by PCI bus; it does not list slices."""
     files = sorted(_PROC.glob("gpus/*/information"))
     found = [dict(_PROC_FIELD.findall(file.read_text())) for file in files]
     return [
-        Device(str(index), gpu["GPU UUID"], gpu["Model"])
+        GpuIdentity(str(index), gpu["GPU UUID"], gpu["Model"])
         for index, gpu in enumerate(found)
         if gpu.keys() >= {"GPU UUID", "Model"}
     ]

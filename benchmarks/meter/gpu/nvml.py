@@ -1,10 +1,10 @@
-"""GPUs through NVML, NVIDIA's management library: open one, read it, or watch it while a block runs.
+"""Opening a GPU through NVML, NVIDIA's management library.
 
-In: a device's UUID, or its index in CUDA, and nvidia-ml-py's `pynvml` over the driver's library. Out: a
-device to read (`device`) or to give to a `Sampler` (`sampler`). What is missing is told by an
-`NvmlError` that says what to do, or replaced by a `NullDevice`, as the caller asks.
+In: a device's UUID, or its index in CUDA. nvidia-ml-py's `pynvml` has to be installed, and the driver's
+library. Out: a device to read (`device`) or to give to a `Sampler` (`sampler`). If something is missing, the
+caller gets an `NvmlError` that says what to do, or asks for a `NullDevice` instead.
 
-NVML counts devices by PCI bus and knows nothing of CUDA_VISIBLE_DEVICES, so indices never reach it.
+NVML counts devices by PCI bus and ignores CUDA_VISIBLE_DEVICES, so it is always asked by UUID.
 """
 
 import os
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Literal
 
-from benchmarks.meter.gpu.device import Clocks, Device, Handle, Memory, NullDevice, NvmlDevice, optional
+from benchmarks.meter.gpu.device import Device, Handle, Memory, NullDevice, NvmlDevice, optional
 from benchmarks.meter.gpu.errors import (
     NvmlError,
     PackageMissingError,
@@ -25,7 +25,6 @@ from benchmarks.meter.gpu.sampler import Recording, Sampler
 from benchmarks.meter.gpu.throttle import Throttle
 
 __all__ = [
-    "Clocks",
     "Device",
     "Memory",
     "NullDevice",
@@ -42,11 +41,11 @@ Missing = Literal["raise", "null"]
 
 
 def open_device(uuid: str, *, missing: Missing = "raise") -> Device:
-    """The device of a UUID as `nvidia-smi -L` prints it, "GPU-..." or "MIG-...".
+    """Open the device with a UUID as `nvidia-smi -L` prints it, "GPU-..." or "MIG-...".
 
     Args:
-        uuid: the whole UUID; NVML knows no abbreviations.
-        missing: with "null", a `NullDevice` takes the place of an error.
+        uuid: the whole UUID, not an abbreviation.
+        missing: "null" returns a `NullDevice` instead of raising an error.
 
     Raises:
         NvmlError: the subclass for what is missing: package, library, driver, permission, device.
@@ -57,18 +56,18 @@ def open_device(uuid: str, *, missing: Missing = "raise") -> Device:
 def open_cuda_device(
     index: int = 0, *, missing: Missing = "raise", environ: Mapping[str, str] = os.environ
 ) -> Device:
-    """The device that CUDA, and so torch, calls `index` in this process; initialises CUDA.
+    """Open the device that torch calls `index` in this process. This initializes CUDA.
 
-    Its UUID comes from torch. For a MIG slice, whose UUID some drivers withhold, CUDA_VISIBLE_DEVICES
-    decides, and without it the first slice of the GPU, which is what CUDA takes.
+    The UUID comes from torch. Some drivers do not tell torch the UUID of a MIG slice; then
+    CUDA_VISIBLE_DEVICES names the slice, and without it the first slice of the GPU is opened, as CUDA does.
 
     Args:
         index: as in `torch.device("cuda", index)`.
-        missing: with "null", a `NullDevice` takes the place of an error of NVML.
-        environ: where to look CUDA_VISIBLE_DEVICES up.
+        missing: "null" returns a `NullDevice` instead of raising an error of NVML.
+        environ: where CUDA_VISIBLE_DEVICES is looked up.
 
     Raises:
-        NvmlError: as `open_device`.
+        NvmlError: as in `open_device`.
     """
     import torch
 
@@ -83,7 +82,7 @@ def open_cuda_device(
 def _open(find: Callable[[ModuleType], Handle], missing: Missing) -> Device:
     try:
         pynvml = _import_pynvml()
-        with _initialised(pynvml):
+        with _initialized(pynvml):
             return NvmlDevice(pynvml, find(pynvml))
     except NvmlError as error:
         if missing == "null":
@@ -99,12 +98,16 @@ def _import_pynvml() -> ModuleType:
     # NVIDIA's is a single module; the unofficial package of that name is a folder, and lacks structures.
     if hasattr(pynvml, "__path__") or not hasattr(pynvml, "nvmlDeviceGetCurrentClocksEventReasons"):
         raise WrongPackageError(f"the module {pynvml.__file__} is not that of nvidia-ml-py 12.535 or newer")
-    return pynvml
+    module: ModuleType = pynvml
+    return module
 
 
 @contextmanager
-def _initialised(pynvml: ModuleType) -> Iterator[None]:
-    """NVML counts who initialised it: undone here only if the block fails."""
+def _initialized(pynvml: ModuleType) -> Iterator[None]:
+    """Initialize NVML, and shut it down again if the block fails.
+
+    NVML counts how often it was initialized; the device that the block opens shuts it down when it is closed.
+    """
     with explained("starting NVML"):
         pynvml.nvmlInit()
     try:
@@ -125,7 +128,7 @@ def _first_known(pynvml: ModuleType, uuids: Iterable[str]) -> Handle:
 
 
 def _slice_or_whole(pynvml: ModuleType, uuids: Iterable[str]) -> Handle:
-    """The first known of the UUIDs; of a GPU that is cut into MIG slices, the first slice."""
+    """The device of the first UUID that NVML knows; if it is a GPU cut into MIG slices, its first slice."""
     handle = _first_known(pynvml, uuids)
     mode = optional("the MIG mode", pynvml.nvmlDeviceGetMigMode, handle)
     if mode is None or mode[0] != pynvml.NVML_DEVICE_MIG_ENABLE:

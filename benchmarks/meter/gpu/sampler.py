@@ -1,10 +1,9 @@
-"""Watching a GPU from a thread while a block of code runs.
+"""Reading a GPU again and again from a thread while a block of code runs.
 
-In: a device (`device`) and a period. Out: a `Recording`, the timeline and what follows from it.
+In: a device (`device`) and a period. Out: a `Recording`: the timeline, and the quantities derived from it.
 
-What happens between two samples is not seen: a peak shorter than the period can be missed, so a recording
-says how many samples it has and how far apart two of them were at most. The exact peak of an allocator is
-known to the allocator alone (`torch.cuda.max_memory_allocated`).
+What happens between two samples is not seen, so a peak shorter than the period can be missed. The exact peak
+of what torch allocates comes from `torch.cuda.max_memory_allocated`.
 """
 
 import csv
@@ -42,12 +41,12 @@ class _Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Recording:
-    """The timeline of a device, one row a sample; a quantity that the device does not give is NaN.
+    """The timeline of a device; a quantity that the device does not report is NaN.
 
     Attributes:
         period_s: the period that was asked for.
-        seconds: since the sampler was entered. (samples,), as all that follow.
-        used_bytes: memory in use on the whole device or slice, by all processes.
+        seconds: since the sampler was entered. Shape (samples,), like all that follow.
+        used_bytes: memory in use on the whole device or slice, by all processes together.
         power_w: watts.
         sm_clock_mhz: clock of the multiprocessors.
         throttle_bits: NVML's bits, see `Throttle`.
@@ -68,45 +67,23 @@ class Recording:
         return self.seconds.size
 
     @property
-    def largest_gap_s(self) -> float | None:
-        """The longest time between two samples; None with fewer than two."""
-        return float(np.diff(self.seconds).max()) if self.samples > 1 else None
-
-    @property
-    def baseline_bytes(self) -> int | None:
-        """Memory in use before the block began."""
-        return _bytes(self.used_bytes[:1], np.max)
-
-    @property
     def peak_bytes(self) -> int | None:
-        """The most memory that a sample saw in use."""
-        return _bytes(self.used_bytes, np.max)
-
-    @property
-    def peak_above_baseline_bytes(self) -> int | None:
-        """`peak_bytes` less `baseline_bytes`: what the block added, if nothing else ran on the device."""
-        if self.peak_bytes is None or self.baseline_bytes is None:
-            return None
-        return self.peak_bytes - self.baseline_bytes
-
-    @property
-    def mean_bytes(self) -> int | None:
-        """The mean over time of the memory in use."""
-        return _bytes(self.used_bytes, lambda used: _mean_over_time(self.seconds, used))
+        """The most memory in use at any sample; None if a sample lacks it."""
+        return round(self.used_bytes.max()) if _complete(self.used_bytes) else None
 
     @property
     def mean_power_w(self) -> float | None:
-        """The mean over time of the power."""
+        """The mean power over time; None if a sample lacks it."""
         if not _complete(self.power_w):
             return None
         return _mean_over_time(self.seconds, self.power_w)
 
     @property
     def window_energy_j(self) -> float | None:
-        """Joules from the first sample to the last; None where the window is too short for the counter.
+        """Joules from the first sample to the last; None if the window is too short for the counter.
 
-        The counter goes up in steps, some tens of milliseconds apart; a window with fewer than
-        `MIN_ENERGY_STEPS` of them says little.
+        The counter goes up in steps, some tens of milliseconds apart. A window with fewer than
+        `MIN_ENERGY_STEPS` of them is too short.
         """
         if not _complete(self.energy_j) or np.count_nonzero(np.diff(self.energy_j)) < MIN_ENERGY_STEPS:
             return None
@@ -114,12 +91,12 @@ class Recording:
 
     @property
     def throttle(self) -> Throttle:
-        """All reasons that a sample saw."""
+        """Every reason that was in force at any sample."""
         seen = self.throttle_bits[~np.isnan(self.throttle_bits)].astype(np.int64)
         return Throttle(int(np.bitwise_or.reduce(seen)))
 
     def write_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write the timeline: a line of column names, then a line a sample; empty cells for NaN."""
+        """Write the timeline as CSV: the column names, then one line a sample; NaN is left empty."""
         with replacing(path) as partial, partial.open("w", newline="", encoding="ascii") as file:
             writer = csv.writer(file)
             writer.writerow(_COLUMNS)
@@ -130,17 +107,17 @@ class Recording:
 class Sampler:
     """A context manager that reads a device at a steady pace, from a thread, while its block runs.
 
-    The device is read once before the block and once after it, whatever the period. An error in between
-    ends the reading and is raised when the block ends; if the block raises, its exception goes first and
-    carries the other as a note. On a `NullDevice` nothing runs and the recording is empty.
+    The device is also read once before the block and once after it. An error while reading ends the
+    recording and is raised when the block ends; if the block itself raises, the error becomes a note on that
+    exception. With a `NullDevice` nothing is read and the recording is empty.
 
-    Reading takes Python's lock from the block for about 20 microseconds a sample; while the driver answers,
-    the block has it.
+    Each sample keeps Python's global lock from the block for about 20 microseconds; the lock is free while
+    the driver answers.
 
     Args:
         device: what to read.
         period_s: seconds from one reading to the next; a reading that takes longer delays the next.
-        clock: seconds from any origin, not affected by the time of day.
+        clock: returns seconds that only go up, from any origin.
     """
 
     def __init__(
@@ -160,7 +137,7 @@ class Sampler:
 
     @property
     def recording(self) -> Recording:
-        """What was recorded so far; after the block, all of it."""
+        """The recording so far; complete after the block."""
         # a copy, which the watching thread cannot lengthen meanwhile
         columns = np.array(list(self._samples), dtype=np.float64).reshape(-1, len(_COLUMNS)).T
         return Recording(self._period_s, *columns)
@@ -188,7 +165,7 @@ class Sampler:
         self._read()
 
     def _until_next(self) -> float:
-        """Seconds to the next multiple of the period: what was missed is not made up for."""
+        """Seconds to the next multiple of the period; readings that were missed are not made up for."""
         return self._period_s - (self._clock() - self._start) % self._period_s
 
     def _read(self) -> None:
@@ -197,7 +174,7 @@ class Sampler:
         self._samples.append(
             _Sample(
                 seconds=self._clock() - self._start,
-                used_bytes=_or_nan(memory and memory.used),
+                used_bytes=_or_nan(memory.used if memory else None),
                 power_w=_or_nan(device.power_w()),
                 sm_clock_mhz=_or_nan(device.sm_clock_mhz()),
                 throttle_bits=_or_nan(device.throttle()),
@@ -214,12 +191,8 @@ def _complete(column: NDArray[np.float64]) -> bool:
     return column.size > 0 and not np.isnan(column).any()
 
 
-def _bytes(column: NDArray[np.float64], reduce: Callable[[NDArray[np.float64]], float]) -> int | None:
-    return round(reduce(column)) if _complete(column) else None
-
-
 def _mean_over_time(seconds: NDArray[np.float64], values: NDArray[np.float64]) -> float:
-    """The mean of the line through the samples, which need not be evenly spaced."""
+    """The mean of the line through the samples, weighted by time: they need not be evenly spaced."""
     gaps = np.diff(seconds)
     if not gaps.sum():
         return float(values.mean())

@@ -1,4 +1,4 @@
-"""What holds a GPU's clocks down, and whether a measurement taken meanwhile still counts."""
+"""Why a GPU's clock is below its maximum, and whether a measurement taken then still counts."""
 
 from enum import IntFlag
 
@@ -23,19 +23,14 @@ class Throttle(IntFlag):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The reasons in words, such as ("power cap", "hw slowdown"); a bit without a name as its number."""
+        """The reasons in words, such as ("power cap", "hw slowdown"); bits without a name as numbers."""
         bits = (1 << position for position in range(self.bit_length()))
         return tuple(_name(bit) for bit in bits if self & bit)
 
     @property
     def invalidates(self) -> bool:
-        """True if the GPU was slowed by heat or a failing supply: such a run says nothing of the code."""
+        """True if heat or the power supply slowed the GPU, so that a run says nothing about the code."""
         return bool(self & _INVALIDATING)
-
-    @property
-    def flags(self) -> bool:
-        """True if the GPU ran at its power limit: normal under load, but worth a word beside the result."""
-        return bool(self & Throttle.POWER_CAP)
 
 
 _INVALIDATING = Throttle.HW_SLOWDOWN | Throttle.SW_THERMAL | Throttle.HW_THERMAL | Throttle.POWER_BRAKE

@@ -12,6 +12,8 @@ import torch
 from benchmarks.meter.measure.statistics import Ratio, verdict
 from tests.benchmarks.meter.repository import Repository
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[4]
 CONF = {
     "version": 1,

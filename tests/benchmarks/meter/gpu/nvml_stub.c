@@ -43,12 +43,6 @@ typedef struct {
     unsigned long long total, reserved, free, used;
 } MemoryV2;
 
-typedef struct {
-    unsigned int pid;
-    unsigned long long used;
-    unsigned int gpu_instance, compute_instance;
-} Process;
-
 static Device slice;
 static Device whole = {"GPU-aaaa0000-0000-0000-0000-000000000000", "NVIDIA Stub 80GB", 81920, NULL, NULL};
 static Device sliced = {"GPU-bbbb0000-0000-0000-0000-000000000000", "NVIDIA Stub 40GB", 40960, NULL, &slice};
@@ -175,18 +169,6 @@ int nvmlDeviceGetMemoryInfo_v2(Device *device, MemoryV2 *memory) {
     memory->reserved = 512 * MIB;
     memory->used = scripted("NVML_STUB_MEMORY_MIB", 1000, *counter(__func__)) * MIB;
     memory->free = memory->total - memory->reserved - memory->used;
-    return SUCCESS;
-}
-#endif
-
-#ifndef WITHOUT_PROCESSES
-int nvmlDeviceGetComputeRunningProcesses_v3(Device *device, unsigned int *count, Process *processes) {
-    COUNT_OR_FAIL;
-    const unsigned int room = *count;
-    *count = 2;
-    if (room < 2) return INSUFFICIENT_SIZE;
-    processes[0] = (Process){4242, device->whole ? UNAVAILABLE : 700 * MIB, 0, 0};
-    processes[1] = (Process){4243, UNAVAILABLE, 0, 0};
     return SUCCESS;
 }
 #endif

@@ -86,15 +86,15 @@ def test_driver_is_told_once_for_all_gpus(nvidia_smi):
     assert identity.driver_version() == "575.57.08"
 
 
-class NvmlError(Exception):
+class PynvmlError(Exception):
     pass
 
 
-class NotFoundError(NvmlError):
+class NotFoundError(PynvmlError):
     pass
 
 
-class NotSupportedError(NvmlError):
+class NoSuchQuantityError(PynvmlError):
     pass
 
 
@@ -116,9 +116,9 @@ def fake_nvml(uses):
         "MIG-dddd4444": "NVIDIA A100-SXM4-40GB MIG 3g.20gb",
     }
     return types.SimpleNamespace(
-        NVMLError=NvmlError,
+        NVMLError=PynvmlError,
         NVMLError_NotFound=NotFoundError,
-        NVMLError_NotSupported=NotSupportedError,
+        NVMLError_NotSupported=NoSuchQuantityError,
         NVML_DEVICE_MIG_ENABLE=1,
         nvmlInit=lambda: uses.append(1),
         nvmlShutdown=uses.pop,
@@ -128,7 +128,7 @@ def fake_nvml(uses):
         nvmlDeviceGetUUID=lambda handle: handle,
         nvmlDeviceGetName=names.__getitem__,
         nvmlDeviceGetMigMode=lambda handle: (
-            [1, 1] if handle == "GPU-cccc3333" else raising(NotSupportedError)()
+            [1, 1] if handle == "GPU-cccc3333" else raising(NoSuchQuantityError)()
         ),
         nvmlDeviceGetMaxMigDeviceCount=lambda _handle: 7,
         nvmlDeviceGetMigDeviceHandleByIndex=lambda _handle, position: (
@@ -151,9 +151,9 @@ def nvml(monkeypatch, nvidia_smi):
 @pytest.mark.parametrize(
     ("visible", "device"),
     [
-        ("0", identity.Device("0", "GPU-aaaa1111", "NVIDIA A100-SXM4-80GB")),
-        ("1", identity.Device("1", "MIG-dddd4444", "NVIDIA A100-SXM4-40GB MIG 3g.20gb")),
-        ("MIG-dddd", identity.Device("1", "MIG-dddd4444", "NVIDIA A100-SXM4-40GB MIG 3g.20gb")),
+        ("0", identity.GpuIdentity("0", "GPU-aaaa1111", "NVIDIA A100-SXM4-80GB")),
+        ("1", identity.GpuIdentity("1", "MIG-dddd4444", "NVIDIA A100-SXM4-40GB MIG 3g.20gb")),
+        ("MIG-dddd", identity.GpuIdentity("1", "MIG-dddd4444", "NVIDIA A100-SXM4-40GB MIG 3g.20gb")),
         ("-1", None),
     ],
 )
@@ -164,9 +164,9 @@ def test_without_the_tool_nvml_is_asked(visible, device):
 
 def test_nvml_that_fails_is_no_answer(nvml, monkeypatch):
     for function in ("nvmlSystemGetDriverVersion", "nvmlDeviceGetCount"):
-        monkeypatch.setattr(nvml, function, raising(NvmlError("GPU is lost")))
+        monkeypatch.setattr(nvml, function, raising(PynvmlError("GPU is lost")))
     assert (identity.gpu_name({}), identity.driver_version()) == ("none", None)
-    monkeypatch.setattr(nvml, "nvmlInit", raising(NvmlError("Driver Not Loaded")))
+    monkeypatch.setattr(nvml, "nvmlInit", raising(PynvmlError("Driver Not Loaded")))
     assert (identity.gpu_name({}), identity.driver_version()) == ("none", None)
 
 
@@ -188,6 +188,6 @@ def test_without_nvml_either_the_driver_s_files_are_read(proc, version):
     (proc / "version").write_text(version + "GCC version:  gcc version 13.3.0 (Ubuntu 13.3.0-6ubuntu2)\n")
     (proc / "gpus" / "0000:ff:00.0").mkdir()
     (proc / "gpus" / "0000:ff:00.0" / "information").write_text("Model: \t\t Unknown\n")
-    assert identity.first_device({}) == identity.Device("0", "GPU-a", "NVIDIA A100")
+    assert identity.first_device({}) == identity.GpuIdentity("0", "GPU-a", "NVIDIA A100")
     assert identity.gpu_name({"CUDA_VISIBLE_DEVICES": "1"}) == "NVIDIA H100 80GB HBM3"
     assert identity.driver_version() == "575.57.08"

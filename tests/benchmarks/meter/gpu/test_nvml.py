@@ -100,13 +100,12 @@ def stub(compiled):
 
 READ_ALL = """
 with open_device("{uuid}") as device:
-    memory, clocks = device.memory(), device.clocks()
+    memory = device.memory()
     answer = {{
         "name": device.name, "uuid": device.uuid, "slice": device.is_slice, "available": device.available,
         "memory": [memory.total, memory.reserved, memory.used, memory.free],
-        "process": [device.process_bytes(4242), device.process_bytes(4243), device.process_bytes()],
         "energy": device.energy_j(), "power": device.power_w(),
-        "clocks": [clocks.sm_mhz, clocks.memory_mhz, device.sm_clock_mhz()],
+        "clock": device.sm_clock_mhz(),
         "throttle": device.throttle().names,
     }}
 """
@@ -119,10 +118,9 @@ def test_a_gpu_is_read_in_plain_units(stub):
         "slice": False,
         "available": True,
         "memory": [81920 * MIB, 512 * MIB, 1000 * MIB, (81920 - 512 - 1000) * MIB],
-        "process": [700 * MIB, None, None],
         "energy": 1001.5,
         "power": 312.5,
-        "clocks": [1410, 1593, 1410],
+        "clock": 1410,
         "throttle": ["idle", "power cap"],
     }
 
@@ -132,8 +130,7 @@ def test_a_slice_has_its_own_memory_and_the_rest_of_the_whole_gpu(stub):
     assert answer["slice"]
     assert answer["name"] == "NVIDIA Stub 40GB MIG 1g.5gb"
     assert answer["memory"][0] == 4864 * MIB
-    assert answer["process"] == [None, None, None]
-    assert (answer["energy"], answer["power"], answer["clocks"]) == (1001.5, 312.5, [1410, 1593, 1410])
+    assert (answer["energy"], answer["power"], answer["clock"]) == (1001.5, 312.5, 1410)
 
 
 @pytest.mark.parametrize(
@@ -241,12 +238,10 @@ def test_old_names_of_the_throttle_reasons(compiled):
 
 
 def test_quantities_that_the_driver_does_not_know_are_none(compiled):
-    old = compiled(
-        "-DWITHOUT_EVENT_REASONS", "-DWITHOUT_THROTTLE_REASONS", "-DWITHOUT_PROCESSES", "-DWITHOUT_MIG"
-    )
+    old = compiled("-DWITHOUT_EVENT_REASONS", "-DWITHOUT_THROTTLE_REASONS", "-DWITHOUT_MIG")
     code = f"device = open_device({GPU!r})\n"
-    code += "answer = [device.is_slice, device.throttle(), device.process_bytes(4242)]"
-    assert old.answer(code) == [False, None, None]
+    code += "answer = [device.is_slice, device.throttle()]"
+    assert old.answer(code) == [False, None]
 
 
 @pytest.mark.parametrize(
@@ -256,7 +251,6 @@ def test_quantities_that_the_driver_does_not_know_are_none(compiled):
         ("nvmlDeviceGetTotalEnergyConsumption", "energy_j()"),
         ("nvmlDeviceGetPowerUsage", "power_w()"),
         ("nvmlDeviceGetClockInfo", "sm_clock_mhz()"),
-        ("nvmlDeviceGetComputeRunningProcesses_v3", "process_bytes(4242)"),
     ],
 )
 def test_a_quantity_that_is_not_supported_is_none_and_a_forbidden_one_an_error(stub, function, reading):
@@ -268,9 +262,8 @@ def test_a_quantity_that_is_not_supported_is_none_and_a_forbidden_one_an_error(s
 def test_a_null_device_stands_in_for_what_cannot_be_opened(tmp_path):
     code = f"""
 with open_device({GPU!r}, missing="null") as device:
-    clocks = device.clocks()
-    readings = [device.memory(), device.energy_j(), device.power_w(), clocks.sm_mhz, clocks.memory_mhz,
-                device.sm_clock_mhz(), device.throttle(), device.process_bytes(1)]
+    readings = [device.memory(), device.energy_j(), device.power_w(), device.sm_clock_mhz(),
+                device.throttle()]
     with Sampler(device) as sampler:
         pass
 recording = sampler.recording
@@ -278,15 +271,14 @@ recording.write_csv({str(tmp_path / "empty.csv")!r})
 answer = {{
     "device": [device.available, device.uuid, device.name, device.is_slice, type(device.reason).__name__],
     "readings": readings,
-    "recording": [recording.baseline_bytes, recording.peak_bytes, recording.peak_above_baseline_bytes,
-        recording.mean_bytes, recording.mean_power_w, recording.window_energy_j, recording.largest_gap_s],
+    "recording": [recording.peak_bytes, recording.mean_power_w, recording.window_energy_j],
     "samples": recording.samples, "throttle": recording.throttle.names,
 }}
 """
     assert Stub(tmp_path).answer(code) == {
         "device": [False, "", "none", False, "LibraryMissingError"],
-        "readings": [None] * 8,
-        "recording": [None] * 7,
+        "readings": [None] * 5,
+        "recording": [None] * 3,
         "samples": 0,
         "throttle": [],
     }
@@ -304,9 +296,9 @@ with open_device({GPU!r}) as device, Sampler(device, period_s=0.001) as sampler:
 recording = sampler.recording
 recording.write_csv({str(file)!r})
 answer = {{
-    "bytes": [recording.baseline_bytes, recording.peak_bytes, recording.peak_above_baseline_bytes],
+    "peak": recording.peak_bytes,
     "used": recording.used_bytes[:6].tolist(), "samples": recording.samples,
-    "seconds": recording.seconds.tolist(), "gap": recording.largest_gap_s, "period": recording.period_s,
+    "seconds": recording.seconds.tolist(), "period": recording.period_s,
     "power": recording.mean_power_w, "energy": recording.window_energy_j,
     "throttle": recording.throttle.names, "invalid": recording.throttle.invalidates,
 }}
@@ -314,7 +306,7 @@ answer = {{
     answer = stub.answer(
         code, NVML_STUB_MEMORY_MIB="1000,1500,4072,2000,1200", NVML_STUB_THROTTLE="0,4,0x40,0"
     )
-    assert answer["bytes"] == [1000 * MIB, 4072 * MIB, 3072 * MIB]
+    assert answer["peak"] == 4072 * MIB
     assert answer["used"] == [mib * MIB for mib in (1000, 1500, 4072, 2000, 1200, 1200)]
     assert answer["throttle"] == ["power cap", "hw thermal"]
     assert answer["invalid"]
@@ -323,7 +315,7 @@ answer = {{
     assert answer["samples"] >= 20
     assert answer["energy"] == 1.5 * (answer["samples"] - 1)
     seconds = answer["seconds"]
-    assert answer["gap"] == max(later - sooner for sooner, later in itertools.pairwise(seconds))
+    assert all(sooner < later for sooner, later in itertools.pairwise(seconds))
     with file.open(newline="") as lines:
         rows = list(csv.DictReader(lines))
     assert [float(row["seconds"]) for row in rows] == pytest.approx(seconds, rel=1e-14)

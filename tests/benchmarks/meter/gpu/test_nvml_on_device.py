@@ -65,7 +65,7 @@ def test_a_tensor_that_came_and_went_is_in_the_peak_alone(device):
         del tensor
         torch.cuda.empty_cache()
     recording = sampler.recording
-    assert recording.peak_above_baseline_bytes >= GIB
+    assert recording.peak_bytes - recording.used_bytes[0] >= GIB
     assert recording.used_bytes[-1] - recording.used_bytes[0] < GIB
 
 
@@ -83,8 +83,6 @@ def test_energy_agrees_with_power(whole_gpu):
 
 
 def test_readings_have_plain_units(whole_gpu):
-    clocks = whole_gpu.clocks()
-    assert 100 < clocks.sm_mhz < 5000
-    assert 100 < clocks.memory_mhz < 20000
+    assert 100 < whole_gpu.sm_clock_mhz() < 5000
     assert 5 < whole_gpu.power_w() < 2000
     assert isinstance(whole_gpu.throttle().names, tuple)
