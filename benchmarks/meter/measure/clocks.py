@@ -1,8 +1,8 @@
-"""Clocks: the time that each of some calls takes, on the GPU where there is one.
+"""Clocks: how long each of some calls takes, on the GPU if there is one.
 
-In: calls. Out: seconds, one number a call. A call on the GPU is timed by events on its stream, so what the
-processor does meanwhile does not count, except where the GPU has to wait for it: `launches` tells, and can
-have all calls queued before the GPU starts.
+In: calls. Out: seconds, one number a call. A call on the GPU is timed by events on its stream, so the CPU's
+time does not count unless the GPU has to wait for the CPU. `launches` finds out whether it had to, and can
+queue all calls before the GPU starts.
 """
 
 import time
@@ -12,44 +12,44 @@ from typing import Any, Literal, Protocol, get_args
 
 from benchmarks.meter.gpu.count import device_count
 from benchmarks.meter.host import without_gc
-from benchmarks.meter.measure.launches import Batch, FullQueue, Launch, Queue, QueueName
+from benchmarks.meter.measure.launches import Batch, CallLaunch, FullQueue, Queue, QueueName
 from benchmarks.meter.measure.sampling import Call
 
 L2 = Literal["cold", "hot"]
 
 
-class Event(Protocol):
-    """What is used of `torch.cuda.Event`."""
+class CudaEvent(Protocol):
+    """The part of `torch.cuda.Event` that is used here."""
 
     def record(self) -> None:
         """Mark this point of the current stream."""
 
     def query(self) -> bool:
-        """Whether the device has reached this event; does not wait."""
+        """Whether the GPU has reached this event; does not wait."""
 
-    def elapsed_time(self, end: "Event") -> float:
-        """Milliseconds from this event to another, both of them over."""
+    def elapsed_time(self, end_event: Any) -> float:
+        """Milliseconds from this event to another; the GPU has to have reached both."""
 
 
 @dataclass(frozen=True)
 class CudaClock:
-    """Event pairs around each call, and one wait at the end of a batch.
+    """A pair of events around each call, and one wait for the GPU at the end of a batch.
 
-    The events are those of the current stream: work that a call leaves on another one is not seen.
+    The events are recorded on the current stream. Work that a call puts on another stream is not timed.
 
     Attributes:
         event: makes an event that keeps time.
-        synchronise: waits for the device.
-        flush: fills the L2 cache with something else; called before each call, outside its events. None
-            leaves the cache as the previous call left it.
-        name: of the clock, for the record.
-        look: called while the device still works on the last calls, after all events are on their way.
-        queue: how calls get to the device; says how many go before a wait.
-        batch: calls between two waits, unless time is short: as many as the paper's iterations.
+        synchronize: waits for the GPU.
+        flush: fills the L2 cache with other data; called before each call, outside its events. None leaves
+            the cache as the previous call left it.
+        look: called when all calls of a batch are queued and the GPU still works on the last ones.
+        queue: how calls get to the GPU; it says how many may be queued before a wait.
+        name: of the clock, for notes.
+        batch: calls between two waits, unless time is short. It equals the paper's number of iterations.
     """
 
-    event: Callable[[], Event]
-    synchronise: Callable[[], None]
+    event: Callable[[], CudaEvent]
+    synchronize: Callable[[], None]
     flush: Call | None
     look: Call = lambda: None
     queue: Queue = field(default_factory=Queue)
@@ -58,16 +58,16 @@ class CudaClock:
 
     @property
     def l2(self) -> L2:
-        """How a call finds the L2 cache."""
+        """The state in which a call finds the L2 cache."""
         return "cold" if self.flush else "hot"
 
     @property
     def launches(self) -> dict[str, Any]:
-        """How the calls so far got to the device, for a note."""
+        """How the calls so far got to the GPU, for a note."""
         return {"queue": self.queue.name, "host_bound": self.queue.host_bound}
 
     def seconds(self, calls: Sequence[Call]) -> list[float]:
-        """The time of each call on the device."""
+        """Return the seconds that each call took on the GPU."""
         times: list[float] = []
         while len(times) < len(calls):
             end = len(times) + self.queue.room(len(calls) - len(times))
@@ -88,10 +88,10 @@ class CudaClock:
                 start.record()
                 call()
                 end.record()
-                launches.append(Launch(time.perf_counter() - before, start_before.query()))
+                launches.append(CallLaunch(time.perf_counter() - before, start_before.query()))
             queuing_s = time.perf_counter() - begin
             self.look()
-            self.synchronise()
+            self.synchronize()
         times = [start.elapsed_time(end) / 1e3 for start, end in pairs]
         self.queue.add(Batch(launches, queuing_s, times[0]))
         return times
@@ -107,11 +107,11 @@ class CpuClock:
 
     @property
     def launches(self) -> dict[str, Any]:
-        """Nothing: a processor starts at once."""
+        """Nothing to note: a CPU starts a call at once."""
         return {}
 
     def seconds(self, calls: Sequence[Call]) -> list[float]:
-        """The time of each call on the clock on the wall."""
+        """Return the seconds of wall time that each call took."""
         times = []
         with without_gc():
             for call in calls:
@@ -125,13 +125,13 @@ Clock = CudaClock | CpuClock
 
 
 def clock(l2: L2 = "cold", look: Call = lambda: None, queue: QueueName = "as it comes") -> Clock:
-    """The clock for this process: of the GPU that torch would use, of the processor without one.
+    """Return the clock for this process: for the GPU that torch would use, or for the CPU without one.
 
     Args:
-        l2: a "cold" cache of the GPU is written over before each call, with twice its size. On a processor
-            every call finds the caches as the one before left them.
-        look: see `CudaClock`; a processor is not looked at.
-        queue: "full" holds the GPU back until many calls are queued, for calls shorter than their launch.
+        l2: "cold" overwrites the GPU's cache before each call, with twice its size. On a CPU every call
+            finds the caches as the previous call left them.
+        look: see `CudaClock`; not called on a CPU.
+        queue: "full" holds the GPU back until many calls are queued; for calls shorter than their launch.
 
     Raises:
         ValueError: if there is no such queue.
@@ -143,12 +143,12 @@ def clock(l2: L2 = "cold", look: Call = lambda: None, queue: QueueName = "as it 
 
 
 def device() -> Literal["cuda", "cpu"]:
-    """Where torch would compute; never initialises CUDA."""
+    """Return where torch would compute. This never initializes CUDA."""
     return "cuda" if device_count() else "cpu"
 
 
 def device_name() -> str:
-    """The name of the current GPU, or "cpu"; initialises CUDA."""
+    """Return the name of the current GPU, or "cpu". On a GPU this initializes CUDA."""
     if device() == "cpu":
         return "cpu"
     import torch
@@ -157,7 +157,7 @@ def device_name() -> str:
 
 
 def threads() -> int:
-    """The threads that an operation of torch's may use on the processor; 1 without torch."""
+    """Return how many threads of the CPU an operation of torch may use; 1 without torch."""
     try:
         import torch
     except ImportError:
@@ -168,13 +168,13 @@ def threads() -> int:
 def _cuda_clock(l2: L2, look: Call, queue: QueueName) -> CudaClock:
     import torch
 
-    def event() -> Event:
-        return torch.cuda.Event(enable_timing=True)
+    def event() -> CudaEvent:
+        return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call] # torch 2.13 lacks its type
 
     flush = None
     if l2 == "cold":
         size = 2 * torch.cuda.get_device_properties(torch.cuda.current_device()).L2_cache_size
         flush = torch.empty(size, dtype=torch.int8, device="cuda").zero_
-    # torch has no public kernel that takes a given time and leaves memory and caches alone
+    # torch has no public kernel that lasts for a given time without touching memory and caches
     used = FullQueue(torch.cuda._sleep) if queue == "full" else Queue()  # noqa: SLF001 - see above
     return CudaClock(event, torch.cuda.synchronize, flush, look, used)

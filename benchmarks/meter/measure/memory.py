@@ -1,9 +1,9 @@
-"""Memory: how much a call needs at its peak, by torch's allocator on a GPU, by the kernel on a processor.
+"""Memory: how much a call needs at its peak, from torch's allocator on a GPU, from Linux on a CPU.
 
-In: a call. Out: bytes. The allocator counts the blocks that it handed out, not what it keeps in reserve: a
-block is its tensor's size rounded up to 512 bytes, or a free one that is up to 1 MiB larger. The kernel
-counts pages that were touched (a tensor never written takes nothing), and sums them up in batches: it may be
-off by some 100 KiB for each processor that the process ran on.
+In: a call. Out: bytes. The allocator counts the blocks that tensors hold, not those that it keeps in reserve:
+a block is as large as its tensor rounded up to 512 bytes, or a free block that is up to 1 MiB larger. Linux
+counts the pages that were touched (a tensor that is never written takes none). It adds them up in batches, so
+its count may be off by some 100 KiB for each CPU core that the process ran on.
 """
 
 import ctypes
@@ -30,7 +30,7 @@ _trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 class UnavailableError(Exception):
-    """This machine cannot measure what was asked; the text says why."""
+    """This machine cannot measure the quantity; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Peak:
     """The most memory in use at any time during a call, in bytes.
 
     Attributes:
-        total: with all that was there before: weights, inputs, on a processor the whole process.
-        growth: above what was in use when the call began.
+        total: with everything that was there before: weights and inputs; on a CPU, the whole process.
+        growth: the part above what was in use when the call began.
     """
 
     total: int
@@ -47,10 +47,10 @@ class Peak:
 
 
 def peak_probe() -> Callable[[Call], Peak]:
-    """What measures the peak of a call where torch would compute.
+    """Return the function that measures the peak of a call on the device where torch would compute.
 
-    To be asked before anything large is allocated: on a processor, it has large blocks allocated in a way
-    that gives them back when they are freed.
+    Call this before anything large is allocated. On a CPU it makes glibc allocate large blocks in a way that
+    gives them back to the system when they are freed.
     """
     if device() == "cuda":
         return allocated_peak
@@ -59,7 +59,7 @@ def peak_probe() -> Callable[[Call], Peak]:
 
 
 def allocated_peak(call: Call) -> Peak:
-    """The peak of what torch's allocator handed out on the current GPU."""
+    """Return the peak of the blocks that torch's allocator handed out on the current GPU."""
     from torch import cuda
 
     cuda.synchronize()
@@ -72,10 +72,10 @@ def allocated_peak(call: Call) -> Peak:
 
 
 def resident_peak(call: Call) -> Peak:
-    """The peak of the process's resident memory; get it from `peak_probe`.
+    """Return the peak of the process's resident memory. Use it through `peak_probe`.
 
     Raises:
-        UnavailableError: where the kernel cannot count a peak anew (Linux can, if built to).
+        UnavailableError: if the system cannot reset its count of the peak. Linux can, if built for it.
     """
     if _trim:
         _trim(0)
@@ -87,7 +87,7 @@ def resident_peak(call: Call) -> Peak:
 
 
 def release() -> None:
-    """Give back what the failed call left, once its error is forgotten: its frames hold tensors."""
+    """Free the memory that a failed call left. Drop its exception first: the traceback holds tensors."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch and torch.cuda.is_initialized():
@@ -95,10 +95,10 @@ def release() -> None:
 
 
 def _map_large_blocks() -> None:
-    """Have glibc map each large block by itself, so that the system has it back as soon as it is freed.
+    """Make glibc map each large block by itself, so that the system gets it back as soon as it is freed.
 
-    By default it takes blocks of up to 32 MiB from its heaps once one of that size was freed, and a heap
-    other than the first (a thread's, or the one it goes on with after it ran out of memory) is not trimmed.
+    By default glibc takes blocks of up to 32 MiB from its heaps after one of that size was freed. Heaps other
+    than the first (a thread's, or the one that glibc uses after it ran out of memory) are not trimmed.
     """
     if _trim:
         library = ctypes.CDLL(None)

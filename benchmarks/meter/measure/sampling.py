@@ -1,6 +1,7 @@
 """How many samples to take: warm up, then measure in turns until the answer is known well enough.
 
-In: calls, and an instrument that measures each of a list of calls. Out: an array of samples, one row a turn.
+In: calls, and an instrument that measures each of a list of calls. Out: an array of samples with one row for
+each turn.
 """
 
 import math
@@ -23,15 +24,15 @@ Samples = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Plan:
-    """When to stop.
+    """When to stop sampling.
 
     Attributes:
-        warmups: calls before the first sample, of each variant; the first also compiles and tunes.
-        warmup_seconds: no warm-up starts later than this after the end of the first.
-        min_samples: taken however long they last.
-        max_samples: taken at most.
-        seconds: no batch starts later than this after the end of the warm-up, `min_samples` apart.
-        batch: samples between two looks at whether they suffice.
+        warmups: calls of each variant before the first sample; the first call also compiles and tunes.
+        warmup_seconds: no warm-up starts later than this after the end of the first one.
+        min_samples: how many to take however long they last.
+        max_samples: how many to take at most.
+        seconds: once `min_samples` are taken, no batch starts later than this after the warm-up.
+        batch: samples between two checks whether they suffice.
     """
 
     warmups: int = 10
@@ -50,17 +51,17 @@ def measure_turns(
     *,
     seed: int = 0,
 ) -> Samples:
-    """Samples of each call, (turns, calls); every turn makes each call once, in an order drawn anew.
+    """Return samples of each call, (turns, calls). A turn makes each call once, in an order drawn anew.
 
-    Stopping as soon as the samples agree favours sets that agree by chance; batches that grow with what is
-    there keep such looks few.
+    Stopping as soon as the samples agree favors sets that agree by chance. The batches grow with the number
+    of samples, so that there are few occasions to stop.
 
     Args:
-        instrument: measures.
-        calls: what to measure; one, or variants of a thing to be compared.
-        plan: how many turns.
+        instrument: measures the calls.
+        calls: one call, or the variants that are compared.
+        plan: when to stop.
         suffice: whether the samples so far, (turns, calls), are enough.
-        seed: fixes the orders.
+        seed: of the random orders.
     """
     orders = random.Random(seed)
     turn_seconds = _warm_up(instrument, calls, plan)
@@ -77,7 +78,7 @@ def measure_turns(
 
 
 def _warm_up(instrument: Instrument, calls: Sequence[Call], plan: Plan) -> float:
-    """Seconds that a turn takes on the clock on the wall; infinite if there was no warm-up to tell."""
+    """Warm up; return the seconds of wall time that a turn takes, infinity if that was not measured."""
     if not plan.warmups:
         return math.inf
     instrument(calls)
@@ -94,7 +95,7 @@ def _warm_up(instrument: Instrument, calls: Sequence[Call], plan: Plan) -> float
 
 
 def _batch(plan: Plan, taken: int, turn_seconds: float, left: float) -> int:
-    """How many turns to take next: what the seconds left allow, but the fewest needed at least."""
+    """How many turns to take next: as many as the seconds left allow, but no fewer than are needed."""
     turns = max(plan.batch, taken // 2)
     if turns * turn_seconds > left:
         turns = int(left / turn_seconds) if left > 0 else 0

@@ -1,7 +1,7 @@
-"""What samples say: how well their median is known, and the ratio of two variants with its interval.
+"""Statistics of samples: how well their median is known, and the ratio of two variants with its interval.
 
-In: samples as arrays. Out: numbers. No time is taken and nothing is drawn that a seed does not fix, so equal
-samples always give equal answers.
+In: samples as arrays. Out: numbers. All random draws have a fixed seed, so equal samples always give equal
+answers.
 """
 
 import math
@@ -14,19 +14,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 MINIMUM_SAMPLES = 6
-"""Fewer samples say too little: asv's rank test, too, cannot tell two sets of five apart."""
+"""The fewest samples to draw a conclusion from. asv's rank test cannot tell two sets of five apart either."""
+
+Measure = Literal["time", "memory"]
 
 NO_DIFFERENCE = "no difference seen"
-_DECREASED = {"time": "faster", "memory": "smaller"}
-_INCREASED = {"time": "slower", "memory": "larger"}
+_DECREASED: dict[Measure, str] = {"time": "faster", "memory": "smaller"}
+_INCREASED: dict[Measure, str] = {"time": "slower", "memory": "larger"}
 _NORMAL = NormalDist()
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """Variant over baseline, without a unit: below 1 the variant takes less.
+    """Variant over baseline, without a unit; below 1 the variant takes less.
 
-    `low` and `high` bound the interval that holds the true ratio with probability `confidence`.
+    The interval from `low` to `high` holds the true ratio with probability `confidence`.
     """
 
     value: float
@@ -41,7 +43,7 @@ class Ratio:
 
 
 def relative_error(samples: ArrayLike, *, confidence: float = 0.95) -> float:
-    """How well the median is known: half its interval over its value; infinite for under six samples.
+    """Return half the width of the median's interval over the median; infinity for under six samples.
 
     The interval lies between two order statistics, whose ranks follow from the binomial distribution of the
     number of samples below the median (by its normal approximation), whatever the samples' distribution.
@@ -64,34 +66,35 @@ def ratio_interval(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Ratio:
-    """The ratio of a variant to its baseline, both measured once in each turn, with a bootstrap interval.
+    """Return the ratio of a variant to its baseline, with a bootstrap interval.
 
-    The value is the median over the turns of the ratio within a turn, so what slows down a whole turn
-    cancels. The interval is the bootstrap's over turns: blocks are drawn first, then turns within the blocks
-    drawn, because what a process does to its speed (where its memory lies, say) is drawn once for all turns
-    of the process. Its percentiles are widened for few turns, by Student's t in place of the normal
-    distribution: Hesterberg's expanded percentile interval ("What Teachers Should Know About the Bootstrap",
-    2015).
+    Both are measured once in each turn. The value is the median over the turns of the ratio within a turn, so
+    whatever slows down a whole turn cancels. The interval comes from a bootstrap over turns: blocks are drawn
+    first, then turns within the drawn blocks, because some of what a process does to its speed (where its
+    memory lies, say) is the same for all its turns. For few turns the percentiles are widened by Student's t
+    in place of the normal distribution: Hesterberg's expanded percentile interval ("What Teachers Should Know
+    About the Bootstrap", 2015).
 
-    Chosen by simulation, of 10 to 40 turns with 3 % of noise, a right tail in every seventh sample, and drift
-    common to a turn. It misses the truth in 0.3 to 1.1 % of cases, at the nominal 1 %, and in up to 1.5 % if
-    blocks differ by 2 %; but in 6 % of cases if these are only two, of 20 turns each. The ratio of medians
-    needs twice as wide an interval where there is drift, and the signed-rank interval twice as wide a one
-    where there is a tail; without drawing blocks, those that differ by 2 % lead to 7 % of misses. Where a
-    difference lasts from turn to turn (an autocorrelation of 0.4), one block of 40 turns misses 10 %, four of
-    ten 2 %; pairs of equal calls, measured on two busy cores, showed no autocorrelation.
+    The method was chosen by simulating 10 to 40 turns with 3 % of noise, a right tail in every seventh
+    sample, and drift common to a turn. At a nominal 1 %, the interval misses the true ratio in 0.3 to 1.1 %
+    of cases, in up to 1.5 % if blocks differ by 2 %, and in 6 % if there are only two such blocks of 20
+    turns. Other methods did worse: the ratio of medians needs an interval twice as wide if there is drift,
+    and the signed-rank interval is twice as wide if there is a tail. Without drawing blocks, blocks that
+    differ by 2 % lead to 7 % of misses. If a difference lasts from turn to turn (an autocorrelation of 0.4),
+    one block of 40 turns misses in 10 % of cases and four blocks of ten in 2 %. Pairs of equal calls,
+    measured on two busy cores, showed no autocorrelation.
 
     Args:
         baseline: a positive number for each turn.
-        variant: likewise, of the same turns.
-        blocks: the block (process) that each turn belongs to; one for all by default.
-        confidence: the probability that the interval should hold the true ratio.
-        resamples: how often to draw.
-        seed: fixes the draws.
+        variant: the same for the variant, in the same turns.
+        blocks: the block (process) that each turn belongs to; by default all belong to one.
+        confidence: the probability with which the interval should hold the true ratio.
+        resamples: how often the bootstrap draws.
+        seed: of the draws.
 
     Raises:
-        ValueError: for fewer than `MINIMUM_SAMPLES` turns, for turns that do not pair up, or for a sample
-            that is not positive and finite.
+        ValueError: if there are fewer than `MINIMUM_SAMPLES` turns, if the lengths differ, or if a sample is
+            not positive and finite.
     """
     logs = np.log(_positive(variant)) - np.log(_positive(baseline))  # (turns,)
     turns = len(logs)
@@ -106,11 +109,11 @@ def ratio_interval(
     return Ratio(math.exp(np.median(logs)), float(low), float(high), confidence)
 
 
-def verdict(ratio: Ratio, min_effect: float = 0.0, measure: Literal["time", "memory"] = "time") -> str:
-    """In words: "faster", "slower" (of memory "smaller", "larger") or "no difference seen".
+def verdict(ratio: Ratio, min_effect: float = 0.0, measure: Measure = "time") -> str:
+    """Return a ratio in words: "faster" or "slower" ("smaller" or "larger"), or "no difference seen".
 
-    A difference is seen if the interval leaves out 1 and the value is off by the factor `1 + min_effect` at
-    least.
+    A difference is seen if the interval excludes 1 and the value differs from 1 by at least a factor of
+    `1 + min_effect`.
     """
     if ratio.low > 1 and ratio.value >= 1 + min_effect:
         return _INCREASED[measure]
@@ -122,7 +125,7 @@ def verdict(ratio: Ratio, min_effect: float = 0.0, measure: Literal["time", "mem
 def _positive(samples: ArrayLike) -> NDArray[np.float64]:
     values = np.asarray(samples, dtype=float)
     if values.ndim != 1 or not (np.isfinite(values) & (values > 0)).all():
-        message = f"a ratio takes positive, finite samples in one dimension, got {samples}"
+        message = f"a ratio takes positive, finite samples in one dimension, got {values}"
         raise ValueError(message)
     return values
 
@@ -143,7 +146,7 @@ def _lengths(blocks: Sequence[object] | None, turns: int) -> NDArray[np.int64]:
 
 
 def _draw(lengths: NDArray[np.int64], resamples: int, random: np.random.Generator) -> NDArray[np.int64]:
-    """Turns to resample, (resamples, blocks * turns of a block), for blocks that lie one behind the other."""
+    """Indices of the turns to resample, (resamples, blocks * turns of a block), for turns sorted by block."""
     count, mean_length = len(lengths), round(lengths.mean())
     drawn_blocks = random.integers(0, count, (resamples, count, 1))
     starts = np.cumsum(lengths) - lengths
@@ -153,7 +156,7 @@ def _draw(lengths: NDArray[np.int64], resamples: int, random: np.random.Generato
 
 
 def _expanded_tail(confidence: float, count: int) -> float:
-    """The share of resampled medians to leave out at each end."""
+    """The share of resampled medians to leave out at each end of the interval."""
     t = _student_quantile((1 + confidence) / 2, count - 1)
     return _NORMAL.cdf(-t * math.sqrt(count / (count - 1)))
 
@@ -166,4 +169,5 @@ def _student_quantile(probability: float, freedom: int) -> float:
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
     )
-    return z + sum(term / freedom**power for power, term in enumerate(terms, start=1))
+    correction: float = sum(term / freedom**power for power, term in enumerate(terms, start=1))
+    return z + correction

@@ -1,8 +1,9 @@
-"""Variants of one thing, measured in turn in one process, and kept for the processes that ask for them later.
+"""Variants that are measured in turn in one process, and outcomes that are kept for later processes.
 
-In: a call for each variant. Out: an `Outcome` for each: its samples, and its ratio to the baseline. asv asks
-for one variant a process: the first process measures all and leaves the others in the folder that
-`METER_STORE` names, where theirs find them.
+In: a call for each variant. Out: an `Outcome` for each: its samples, and its ratio to the baseline.
+
+asv starts a process for each variant. The first one measures all variants and puts the outcomes of the others
+into the folder that METER_STORE names, where their processes find them.
 """
 
 import json
@@ -26,13 +27,14 @@ CONFIDENCE = 0.99
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the turns told of one variant.
+    """The measurements of one variant.
 
     Attributes:
-        samples: of the variant, one a turn; none if it was skipped.
-        skipped: why there are no samples, such as "out of memory: ..."; empty if there are.
-        ratio: to the baseline; None for the baseline itself, without it, or from fewer than six turns.
-        facts: how it was measured, for the record; JSON can hold them.
+        samples: one for each turn; empty if the variant was skipped.
+        skipped: why there are no samples, such as "out of memory: ..."; empty if there are some.
+        ratio: to the baseline. None for the baseline itself, if the baseline was skipped, or if there were
+            fewer than six turns.
+        facts: how it was measured, for notes; JSON can hold them.
     """
 
     samples: list[float] = field(default_factory=list)
@@ -48,22 +50,23 @@ def measure_variants(
     plan: Plan,
     target: float,
 ) -> dict[Hashable, Outcome]:
-    """Measure every variant once in each turn, in an order drawn anew, until the ratios are known.
+    """Measure every variant once in each turn, in an order drawn anew, until the ratios are known well.
 
-    A variant that runs out of memory is skipped and the others are measured without it.
+    A variant that runs out of memory by itself is skipped, and the others are measured without it.
 
     Args:
-        instrument: measures.
-        calls: by the variant's name.
+        instrument: measures the calls.
+        calls: one for each variant's name.
         baseline: the name of the variant that the others are compared with.
-        plan: how many turns, and how long.
-        target: the relative error of each ratio to aim for.
+        plan: when to stop.
+        target: the relative error of each ratio at which to stop.
 
     Raises:
-        RuntimeError: (torch.OutOfMemoryError) if the variants run out of memory together, yet none does
-            alone.
+        RuntimeError: (torch.OutOfMemoryError) if the variants run out of memory together, although each of
+            them fits alone.
     """
-    runnable, skipped = dict(calls), {}
+    runnable = dict(calls)
+    skipped: dict[Hashable, Outcome] = {}
     while runnable:
         try:
             samples = _measure(instrument, runnable, baseline, plan, target)
@@ -81,25 +84,25 @@ def measure_variants(
 
 
 class Store:
-    """Outcomes in a folder, a file each; without a folder nothing is kept and nothing found."""
+    """Outcomes in the files of a folder; without a folder, nothing is kept and nothing is found."""
 
     def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
         self._folder = Path(folder) if folder else None
 
     @classmethod
     def of_this_process(cls) -> "Store":
-        """The store in the folder that METER_STORE names, if any."""
+        """Return the store in the folder that METER_STORE names, or one without a folder."""
         return cls(os.environ.get(STORE_VARIABLE))
 
     def put(self, key: Sequence[str], outcome: Outcome) -> None:
-        """Keep an outcome, in place of an older one."""
+        """Keep an outcome under a key; it replaces an older one."""
         if self._folder is None:
             return
         with replacing(self._path(self._folder, key)) as partial:
             partial.write_text(json.dumps(asdict(outcome), allow_nan=False))
 
     def pop(self, key: Sequence[str]) -> Outcome | None:
-        """The outcome kept under a key, which is gone then: each measurement counts once."""
+        """Return the outcome kept under a key, if any, and remove it: each measurement counts once."""
         if self._folder is None:
             return None
         path = self._path(self._folder, key)
@@ -112,7 +115,7 @@ class Store:
         return Outcome(**fields, ratio=Ratio(**ratio) if ratio else None)
 
     def clear(self) -> None:
-        """Forget all outcomes: they belong to a commit that is no longer installed."""
+        """Remove all outcomes, because another commit is installed."""
         if self._folder is not None:
             for path in self._folder.glob("*.json"):
                 path.unlink()
@@ -143,7 +146,7 @@ def _outcomes(names: Sequence[Hashable], samples: Samples, baseline: Hashable) -
 
 
 def _too_large_alone(instrument: Instrument, calls: Mapping[Hashable, Call]) -> dict[Hashable, str]:
-    """Why, for each variant that runs out of memory by itself."""
+    """The reason for each variant that runs out of memory by itself."""
     reasons = {}
     for name, call in calls.items():
         release()
@@ -158,9 +161,9 @@ def _too_large_alone(instrument: Instrument, calls: Mapping[Hashable, Call]) -> 
 
 
 def _relative_error(samples: Samples, names: Sequence[Hashable], baseline: Hashable) -> float:
-    """The largest error of the variants' ratios to the baseline; of their medians, where there is none.
+    """The largest relative error of the variants' ratios to the baseline, or of their medians without one.
 
-    By order statistics, which are quicker than the bootstrap and about as wide.
+    It comes from order statistics, which are quicker than the bootstrap and about as wide.
     """
     columns = list(samples.T)
     if baseline in names and len(names) > 1:

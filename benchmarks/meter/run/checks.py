@@ -87,7 +87,7 @@ CHECKS = (identity, allocator, events, profiler)
 def main(checks: Iterable[Callable[[], str]] = CHECKS) -> int:
     """Print a line for each check; returns the exit code."""
     if device() == "cpu":
-        print("device check FAILED: torch computes on the processor")
+        print("device check FAILED: torch computes on the CPU")
         return 2
     code = 0
     for check in checks:

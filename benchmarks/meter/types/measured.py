@@ -1,7 +1,8 @@
-"""What all benchmark types of the meter share: one cell of a benchmark, in a process of its own.
+"""The base of all benchmark types of the meter: one cell of a benchmark, in a process of its own.
 
 In: the function, its parameters and its attributes, as asv_runner gives them. Out: samples for asv, and notes
-about them (`notes`). A cell that cannot be measured is n/a with its reason, never a number that is none.
+about them (`notes`). asv shows a cell that cannot be measured as n/a, and a note has the reason. Values that
+are not finite never reach asv, which could not publish them.
 """
 
 import itertools
@@ -23,16 +24,17 @@ from benchmarks.meter.measure.sampling import Call, Instrument, Plan, Samples, m
 from benchmarks.meter.measure.statistics import relative_error
 
 
-class MeasuredBenchmark(Benchmark):
+class MeasuredBenchmark(Benchmark):  # type: ignore[misc] # asv_runner has no types
     """A benchmark that returns samples.
 
-    Attributes of the suite, all optional, looked up on the function, its class, and its module:
-        repeat: (least, most, seconds), as asv has it; one number takes as many samples, whatever they take.
-        warmup_time: seconds; 0 makes no warm-up. Ten calls at most, and at least one.
-        relative_error: of the median (of the ratio, for pairs): samples are taken until it is known so well.
-        paper: the table of a paper that the numbers feed, such as "table1".
+    A suite can set these attributes, on the function, its class or its module:
+        repeat: (least, most, seconds), as in asv; or one number, to take that many samples however long it
+            takes.
+        warmup_time: seconds of warm-up, of one to ten calls; 0 for no warm-up.
+        relative_error: of the median (of the ratio, for pairs) at which sampling stops.
+        paper: the table of a paper that the numbers are for, such as "table1".
         rounds: how often asv starts a process for each cell.
-    The setup runs once in a cell, not before each sample.
+    The setup runs once for a cell, not before each sample.
     """
 
     kind = ""
@@ -41,9 +43,12 @@ class MeasuredBenchmark(Benchmark):
     quantity = "seconds"
     """The unit of the samples."""
 
+    _params: list[Any]
+    """The values of each parameter; asv_runner's."""
+
     def __init__(self, name: str, func: Callable[..., Any], attr_sources: list[Any]) -> None:
         super().__init__(name, func, attr_sources)
-        # asv keeps public attributes with the benchmark's metadata
+        # asv stores the public attributes as metadata of the benchmark
         self.type = self.kind
         self.unit = self.quantity
         self.less_is_better = True
@@ -52,11 +57,11 @@ class MeasuredBenchmark(Benchmark):
         self._cell: list[str] = []
 
     def attribute(self, name: str, default: Any) -> Any:
-        """An attribute of the suite; what `asv run -a` and `--quick` say comes first."""
+        """Return an attribute of the suite; `asv run -a` and `--quick` override it."""
         return _get_first_attr(self._attr_sources, name, default)
 
     def plan(self, **defaults: Any) -> Plan:
-        """How many samples the attributes ask for."""
+        """Return the plan that the attributes ask for."""
         plan = Plan(**defaults)
         least, most, seconds = plan.min_samples, plan.max_samples, plan.seconds
         repeat = self.attribute("repeat", 0)
@@ -69,7 +74,7 @@ class MeasuredBenchmark(Benchmark):
         return Plan(warmups, warmup_time, least, most, seconds, plan.batch)
 
     def target(self) -> float:
-        """The relative error to aim for."""
+        """Return the relative error at which sampling stops."""
         return float(self.attribute("relative_error", 0.01))
 
     def set_param_idx(self, param_idx: int) -> None:
@@ -78,7 +83,7 @@ class MeasuredBenchmark(Benchmark):
         self._cell = list(cell)
 
     def do_setup(self) -> bool:
-        """Run the setups; True if the cell is to be skipped."""
+        """Run the setups; return True if the cell is skipped."""
         if tuple(self._current_params) in self._skip_tuples:
             return True
         try:
@@ -88,7 +93,7 @@ class MeasuredBenchmark(Benchmark):
         return False
 
     def run(self, *params: Any) -> dict[str, Any]:
-        """The samples of this cell, as asv wants them.
+        """Return the samples of this cell in asv's form.
 
         Raises:
             SkipNotImplemented: if the cell cannot be measured here; a note says why.
@@ -97,11 +102,11 @@ class MeasuredBenchmark(Benchmark):
         return {"samples": samples, "number": 1}
 
     def take(self, *params: Any) -> Sequence[float]:
-        """The samples; notes what there is to say of them."""
+        """Return the samples of this cell, and write the note that belongs to them."""
         raise NotImplementedError
 
     def sample(self, instrument: Instrument, call: Call, plan: Plan) -> list[float]:
-        """Samples of one call, until their median is known well enough."""
+        """Return samples of one call, taken until their median is known well enough."""
 
         def suffice(samples: Samples) -> bool:
             return relative_error(samples[:, 0]) <= self.target()
@@ -109,13 +114,13 @@ class MeasuredBenchmark(Benchmark):
         return [float(sample) for sample in measure_turns(instrument, [call], plan, suffice)[:, 0]]
 
     def timer(self) -> "Timer":
-        """The clock that the attributes ask for, on the device that torch would use."""
+        """Return the clock that the attributes ask for, on the device that torch would use."""
         watch = ThrottleWatch()
         queue = self.attribute("queue", "as it comes")
         return Timer(clock(self.attribute("l2", "cold"), watch.look, queue), watch)
 
     def note(self, kind: str, **fields: Any) -> None:
-        """Note something of this cell."""
+        """Write a note about this cell."""
         note(kind, benchmark=self.name, params=self._cell, **fields)
 
     def _finite_samples(self, params: Sequence[Any]) -> list[float]:
@@ -129,7 +134,7 @@ class MeasuredBenchmark(Benchmark):
             setup(*self._build_params())
 
     def _attempt(self, function: Callable[[], Any], skip_on: type[Exception]) -> Any:
-        """The function's result; the cell is skipped for `skip_on`, too little memory, or no instrument."""
+        """Return the function's result; skip the cell on `skip_on`, out of memory, or `UnavailableError`."""
         try:
             return function()
         except (skip_on, UnavailableError, NvmlError) as error:
@@ -139,17 +144,17 @@ class MeasuredBenchmark(Benchmark):
                 raise
             reason = out_of_memory_reason(error)
         release()
-        print(f"n/a: {reason}")  # for `asv run --show-stderr`
+        print(f"n/a: {reason}")  # `asv run --show-stderr` shows it
         self.note("skipped", reason=reason)
         raise SkipNotImplemented(reason)
 
 
 class ThrottleWatch:
-    """The clock of the GPU and what held it down, at each look; nothing where NVML does not tell.
+    """Collects the GPU's clock and its throttle reasons at each look; nothing if NVML cannot be asked.
 
     Attributes:
-        seen: what held the clocks down at any look.
-        sm_mhz: the lowest and the highest clock of the multiprocessors; None without one.
+        seen: every reason that held the clock down at any look.
+        sm_mhz: the lowest and the highest clock of the multiprocessors; None if it is not known.
     """
 
     def __init__(self) -> None:
@@ -162,7 +167,7 @@ class ThrottleWatch:
             self._device = open_cuda_device(torch.cuda.current_device(), missing="null")
 
     def look(self) -> None:
-        """Add what the clock is now, and what holds it down."""
+        """Add the clock of this moment, and the reasons that hold it down."""
         if self._device is None:
             return
         try:
@@ -178,19 +183,30 @@ class ThrottleWatch:
 
 @dataclass(frozen=True)
 class Timer:
-    """A clock, and what watches the GPU meanwhile."""
+    """A clock, and the watch of the GPU while it runs."""
 
     clock: Clock
     watch: ThrottleWatch
 
     def facts(self, iterations: int) -> dict[str, Any]:
-        """How so many samples were taken, for a note; asked when they are."""
+        """Return how the samples were taken, for a note. Call this when all are taken.
+
+        Args:
+            iterations: how many samples there are.
+        """
         how = facts(self.clock.name, iterations, self.watch.seen, self.clock.l2)
         return {**how, **self.clock.launches, "sm_mhz": self.watch.sm_mhz}
 
 
 def facts(name: str, iterations: int, throttle: Throttle, l2: str | None = None) -> dict[str, Any]:
-    """How samples were taken, for a note: with what, how many, on which device, held down by what."""
+    """Return how samples were taken, for a note.
+
+    Args:
+        name: of the clock or the other instrument.
+        iterations: how many samples there are.
+        throttle: the reasons that held the GPU's clock down.
+        l2: the state in which calls found the L2 cache; None where it does not matter.
+    """
     return {
         "device": device_name(),
         "threads": threads(),

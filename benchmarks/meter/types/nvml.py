@@ -1,4 +1,4 @@
-"""Benchmark types that ask the driver: memory as the whole device sees it, and energy."""
+"""Benchmark types that ask the driver: the memory in use on the whole device, and energy."""
 
 import math
 import re
@@ -15,18 +15,18 @@ from benchmarks.meter.measure.sampling import Call
 from benchmarks.meter.types.measured import MeasuredBenchmark, facts
 
 ENERGY_WINDOW_S = 2.0
-"""Seconds that one sample of energy spans, of calls back to back: the GPU's counter moves in steps of up to a
-tenth of a second."""
+"""Seconds of calls back to back in one sample of energy. The GPU's counter moves in steps of up to a tenth of
+a second."""
 
 _ENERGY_PERIOD_S = 0.02
 _ESTIMATE_S = 0.2
 
 
 class NvmlMemory(MeasuredBenchmark):
-    """`nvmlmem_*`: the peak of memory in use on the device, in bytes above what was before the setup.
+    """`nvmlmem_*`: the peak of memory in use on the device, in bytes above its state before the setup.
 
-    So it holds the CUDA context, the weights that the setup loads, and what the allocator keeps in reserve:
-    what has to be free for the call to run. Other processes on the device disturb it.
+    It includes the CUDA context, the weights that the setup loads, and what the allocator keeps in reserve:
+    all that has to be free for the call to run. Other processes on the device disturb it.
     """
 
     name_regex = re.compile(r"^nvmlmem_.+$")
@@ -59,7 +59,7 @@ class NvmlMemory(MeasuredBenchmark):
 
 
 class Energy(MeasuredBenchmark):
-    """`energy_*`: joules of the whole GPU for one call, from calls back to back for two seconds a sample."""
+    """`energy_*`: joules of the whole GPU for one call, from two seconds of calls back to back a sample."""
 
     name_regex = re.compile(r"^energy_.+$")
     kind = "energy"
@@ -90,14 +90,14 @@ class Energy(MeasuredBenchmark):
 
 
 def calls_in(seconds: float, call: Call, wait: Call) -> int:
-    """How many calls, back to back, take so many seconds or a little more.
+    """Return how many calls, back to back, fill a number of seconds.
 
     Args:
         seconds: to fill.
         call: starts work.
-        wait: returns when all work is over.
+        wait: returns when all work is done.
     """
-    count, taken = 1, 0.0
+    count = 1
     while True:
         wait()
         start = time.perf_counter()
@@ -119,17 +119,17 @@ def _cuda_device() -> Device:
 
 
 def _used_before_cuda() -> int:
-    """The memory in use on the device that CUDA will use, in bytes, asked without CUDA."""
+    """The bytes in use on the device that CUDA will use, found without initializing CUDA."""
     gpu = first_device()
     if gpu is None:
         raise UnavailableError("there is no NVIDIA GPU here")
     with open_device(gpu.uuid) as opened:
         memory = opened.memory()
-    return int(_known(memory and memory.used, "memory in use"))
+    return int(_known(memory.used if memory else None, "memory in use"))
 
 
 def _watched(gpu: Device, call: Call, period_s: float = 0.005) -> Recording:
-    """What the device did from before the call until its work was over."""
+    """Record the device from before the call until its work is done."""
     _wait()
     with Sampler(gpu, period_s) as sampler:
         call()
@@ -145,6 +145,6 @@ def _wait() -> None:
 
 def _known(reading: float | None, quantity: str) -> float:
     if reading is None:
-        message = f"this GPU does not tell its {quantity}"
+        message = f"this GPU does not report its {quantity}"
         raise UnavailableError(message)
     return reading

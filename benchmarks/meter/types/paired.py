@@ -10,22 +10,22 @@ from benchmarks.meter.gpu.nvml import Throttle
 from benchmarks.meter.host import is_out_of_memory, out_of_memory_reason
 from benchmarks.meter.measure.memory import UnavailableError, peak_probe
 from benchmarks.meter.measure.sampling import Call, Instrument, Plan
-from benchmarks.meter.measure.statistics import Ratio, verdict
+from benchmarks.meter.measure.statistics import Measure, Ratio, verdict
 from benchmarks.meter.measure.variants import Outcome, Store, measure_variants
 from benchmarks.meter.types.measured import MeasuredBenchmark, facts
 
-UNITS = {"time": "seconds", "memory": "bytes"}
+UNITS: dict[Measure, str] = {"time": "seconds", "memory": "bytes"}
 
 
 @dataclass(frozen=True)
 class Holding:
-    """A call that needs what lies in memory before it is made: a model's weights, say.
+    """A call together with the size of what it keeps in memory, such as a model's weights.
 
-    All variants of a group lie in memory at once, so none can be told from the total.
+    All variants of a group lie in memory at once, so the total does not tell how much is one variant's.
 
     Attributes:
         call: what to measure.
-        held_bytes: the size of what it holds; a memory sample has it on top of the growth during the call.
+        held_bytes: the size of what the call keeps; it is added to the growth during the call.
     """
 
     call: Call
@@ -38,16 +38,16 @@ class Holding:
 class Paired(MeasuredBenchmark):
     """`paired_*`: each variant's time or memory, and its ratio to the baseline's with an interval.
 
-    The benchmark and its setup are called with the parameters of the cell but for the variant, and return a
-    call for each variant: `{variant: call}`. Of memory, the growth during the call counts, and what a
-    `Holding` says was there before.
+    The benchmark and its setup are called with the parameters of the cell except the variant. The benchmark
+    returns a call for each variant: `{variant: call}`. Memory is the growth during the call, plus what a
+    `Holding` says that the call keeps.
 
     Attributes of the suite:
         variant: the name of the parameter whose values are the variants.
         baseline: the value that the others are compared with.
-        measure: "time" (by default, on the clock of `cudatime_*`) or "memory".
-        min_effect: the smallest difference worth a verdict, 0.01 by default.
-        l2, queue: see `cudatime_*`.
+        measure: "time" (the default, with the clock of `cudatime_*`) or "memory".
+        min_effect: the smallest difference that is called one; 0.01 by default.
+        l2, queue: as for `cudatime_*`.
         repeat: its seconds are for each variant.
     """
 
@@ -57,7 +57,7 @@ class Paired(MeasuredBenchmark):
     def __init__(self, name: str, func: Callable[..., Any], attr_sources: list[Any]) -> None:
         super().__init__(name, func, attr_sources)
         self.variant = str(self.attribute("variant", ""))
-        self.measure = str(self.attribute("measure", "time"))
+        self.measure: Measure = self.attribute("measure", "time")
         self._baseline: Hashable = self.attribute("baseline", None)
         self._axis = self.param_names.index(self.variant) if self.variant in self.param_names else 0
         self._variants: list[Hashable] = self._params[self._axis] if self._params else []
@@ -67,7 +67,7 @@ class Paired(MeasuredBenchmark):
         self._found: Outcome | None = None
 
     def check(self, root: Any) -> bool:
-        """Whether functions take the parameters they get: all but the variant."""
+        """Return whether the functions take the right parameters: all but the variant."""
         whole = self._params
         self._params = _without(whole, self._axis)
         try:
@@ -93,18 +93,18 @@ class Paired(MeasuredBenchmark):
         return outcome.samples
 
     def _build_params(self) -> tuple[Any, ...]:
-        """The arguments of setup, benchmark and teardown; asv_runner asks here."""
+        """Return the arguments of setup, benchmark and teardown; asv_runner calls this."""
         cache = () if self._current_cache is None else (self._current_cache,)
         return (*cache, *_without(self._current_params, self._axis))
 
     def _measure_all(self, group: Sequence[Any]) -> Outcome:
-        """The outcome of this cell's variant; those of the others are stored."""
+        """Measure all variants; return the outcome of this cell's, and store those of the others."""
         try:
             outcomes = self._outcomes(self._offered(group))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            # no cell of the group needs to try again: each would make all variants
+            # the other cells of the group need not try: each would make all variants again
             outcomes = dict.fromkeys(self._variants, Outcome(skipped=out_of_memory_reason(error)))
         store = Store.of_this_process()
         own = self._cell[self._axis]
@@ -117,9 +117,9 @@ class Paired(MeasuredBenchmark):
         return asked
 
     def _offered(self, group: Sequence[Any]) -> Mapping[Hashable, Call]:
-        calls = self.func(*group)
+        calls: Mapping[Hashable, Call] = self.func(*group)
         if not set(calls) <= set(self._variants):
-            message = f"{self.name} offers variants that are no values of {self.variant}: {list(calls)}"
+            message = f"{self.name} offers variants that are not values of {self.variant}: {list(calls)}"
             raise ValueError(message)
         return calls
 
@@ -136,7 +136,7 @@ class Paired(MeasuredBenchmark):
         plan: Plan,
         described: Callable[[int], dict[str, Any]],
     ) -> dict[Hashable, Outcome]:
-        """Each variant's outcome, with what there is to say of so many samples."""
+        """Measure the calls; return each variant's outcome, with how its samples were taken."""
         measured = measure_variants(instrument, calls, self._baseline, _for_each(calls, plan), self.target())
         return {
             value: replace(outcome, facts=described(len(outcome.samples)))
@@ -149,7 +149,7 @@ class Paired(MeasuredBenchmark):
         super()._run_setups()
 
     def _growths(self, calls: Sequence[Call]) -> list[float]:
-        """By how many bytes memory grows at the peak of each call, and how many the call holds anyway."""
+        """The bytes by which memory grows at the peak of each call, plus those that the call holds."""
         held = [call.held_bytes if isinstance(call, Holding) else 0 for call in calls]
         return [float(self._probe(call).growth + more) for call, more in zip(calls, held, strict=True)]
 
@@ -194,6 +194,6 @@ def _without(values: Sequence[Any], position: int) -> list[Any]:
 
 
 def _for_each(calls: Sized, plan: Plan) -> Plan:
-    """The plan with its seconds for each call."""
+    """The plan for all calls together, from a plan whose seconds are for one call."""
     seconds, warmup_seconds = plan.seconds * len(calls), plan.warmup_seconds * len(calls)
     return replace(plan, seconds=seconds, warmup_seconds=warmup_seconds)

@@ -1,7 +1,7 @@
-"""The benchmark types that this meter adds to asv: `register()` makes asv_runner know them.
+"""The benchmark types that the meter adds to asv; `register()` makes asv_runner know them.
 
 In: suites with functions or methods called `cudatime_*`, `devicemem_*`, `nvmlmem_*`, `energy_*`, `paired_*`.
-Out: samples, which asv compares by their ranks, and notes. All quantities are the better the lower.
+Out: samples, which asv compares by their ranks, and notes. For all quantities, lower is better.
 """
 
 import re
@@ -24,9 +24,9 @@ Definition = TypeVar("Definition", bound=Callable[..., Any])
 
 
 def register() -> None:
-    """Put the types before asv's own; calling it again changes nothing.
+    """Put the types before asv's own; calling this again changes nothing.
 
-    To be called by the `__init__.py` of the suites, which asv imports before any suite, in all its processes.
+    Call this in the `__init__.py` of the suites: asv imports it before any suite, in all its processes.
     """
     known = {kind.__name__ for kind in asv_types.benchmark_types}
     added = [
@@ -36,21 +36,21 @@ def register() -> None:
 
 
 def cuda_only(definition: Definition) -> Definition:
-    """Leave a benchmark (a function, a method, or a suite class) out where torch has no GPU.
+    """Leave out a benchmark (a function, a method, or a suite class) if torch has no GPU.
 
-    That costs nothing, where a benchmark that skips itself costs a process for each of its cells. Asked when
-    the suite is imported, and CUDA stays uninitialised.
+    This costs nothing, whereas a benchmark that skips itself costs a process for each of its cells. It is
+    decided when the suite is imported, without initializing CUDA.
     """
     return definition if device() == "cuda" else skip_benchmark(definition)
 
 
 class CudaTime(MeasuredBenchmark):
-    """`cudatime_*`: the time of a call on the GPU; without one, on the processor.
+    """`cudatime_*`: the time of a call on the GPU; without a GPU, on the CPU.
 
     Attributes of the suite:
-        l2: "cold" (as by default) or "hot".
-        queue: "as it comes" by default; "full" for calls that take the GPU less than a launch takes the
-            processor. The note of a cell measured on a GPU says whether its calls were `host_bound`.
+        l2: "cold" (the default) or "hot".
+        queue: "as it comes" (the default), or "full" for calls that take the GPU less time than their launch
+            takes the CPU. The note of a cell measured on a GPU says whether its calls were `host_bound`.
     """
 
     name_regex = re.compile(r"^cudatime_.+$")
@@ -67,9 +67,9 @@ class CudaTime(MeasuredBenchmark):
 class DeviceMemory(MeasuredBenchmark):
     """`devicemem_*`: the peak of memory during a call, in bytes.
 
-    On a GPU what torch's allocator had handed out, weights and all: what the call needs to run. On a
-    processor the growth of the process, whose total says more of its libraries than of the call. The note
-    has both.
+    On a GPU it is what torch's allocator has handed out, with the weights: all that the call needs to run. On
+    a CPU it is the growth of the process, because the total says more about the libraries than about the
+    call. The note has both.
     """
 
     name_regex = re.compile(r"^devicemem_.+$")

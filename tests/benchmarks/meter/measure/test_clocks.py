@@ -30,8 +30,8 @@ class FakeStream:
         self.order.append("call")
         self.milliseconds += 5
 
-    def synchronise(self):
-        self.order.append("synchronise")
+    def synchronize(self):
+        self.order.append("synchronize")
         self.waited = True
 
     def event(self):
@@ -56,9 +56,9 @@ class FakeEvent:
 
 def test_a_cold_clock_flushes_before_each_pair_of_events_and_waits_once():
     stream = FakeStream()
-    cold = CudaClock(stream.event, stream.synchronise, stream.flush, look=lambda: stream.order.append("look"))
+    cold = CudaClock(stream.event, stream.synchronize, stream.flush, look=lambda: stream.order.append("look"))
     assert cold.seconds([stream.call] * 3) == pytest.approx([0.005] * 3)
-    assert stream.order == ["flush", "event", "call", "event"] * 3 + ["look", "synchronise"]
+    assert stream.order == ["flush", "event", "call", "event"] * 3 + ["look", "synchronize"]
     assert cold.l2 == "cold"
 
 
@@ -66,23 +66,23 @@ def test_a_full_queue_holds_the_device_back_once_a_batch():
     stream = FakeStream()
     queue = FullQueue(lambda cycles: stream.order.append(f"hold {cycles > 0}"))
     cold = CudaClock(
-        stream.event, stream.synchronise, stream.flush, lambda: stream.order.append("look"), queue=queue
+        stream.event, stream.synchronize, stream.flush, lambda: stream.order.append("look"), queue=queue
     )
     assert cold.seconds([stream.call] * 3) == pytest.approx([0.005] * 3)
-    assert stream.order == ["hold True", *["flush", "event", "call", "event"] * 3, "look", "synchronise"]
+    assert stream.order == ["hold True", *["flush", "event", "call", "event"] * 3, "look", "synchronize"]
 
 
 def test_a_hot_clock_does_not_flush():
     stream = FakeStream()
-    hot = CudaClock(stream.event, stream.synchronise, flush=None)
+    hot = CudaClock(stream.event, stream.synchronize, flush=None)
     assert hot.seconds([stream.call] * 2) == pytest.approx([0.005] * 2)
-    assert stream.order == ["event", "call", "event"] * 2 + ["synchronise"]
+    assert stream.order == ["event", "call", "event"] * 2 + ["synchronize"]
     assert hot.l2 == "hot"
 
 
 @pytest.fixture
 def fake_cuda(monkeypatch):
-    """torch.cuda of a machine with one GPU, as far as the clock uses it; buffers come from the processor."""
+    """torch.cuda of a machine with one GPU, as far as the clock uses it; buffers come from the CPU."""
     stream = FakeStream()
     buffers = []
 
@@ -98,7 +98,7 @@ def fake_cuda(monkeypatch):
         is_initialized=lambda: True,
         current_device=lambda: 0,
         Event=lambda *, enable_timing: enable_timing and stream.event(),
-        synchronize=stream.synchronise,
+        synchronize=stream.synchronize,
         get_device_properties=lambda _index: types.SimpleNamespace(L2_cache_size=40 * 2**20),
         get_device_name=lambda: "NVIDIA A100-SXM4-80GB",
         _sleep=lambda _cycles: stream.order.append("hold"),
@@ -113,7 +113,7 @@ def fake_cuda(monkeypatch):
 def test_a_gpu_gets_events_and_a_buffer_of_twice_its_cache(fake_cuda):
     made = clock()
     assert made.seconds([fake_cuda.stream.call]) == pytest.approx([0.005])
-    assert fake_cuda.stream.order == ["flush", "event", "call", "event", "synchronise"]
+    assert fake_cuda.stream.order == ["flush", "event", "call", "event", "synchronize"]
     assert fake_cuda.buffers == [(80 * 2**20, {"dtype": torch.int8, "device": "cuda"})]
     assert made.name == "CUDA events"
     assert device_name() == "NVIDIA A100-SXM4-80GB"
@@ -128,7 +128,7 @@ def test_a_hot_gpu_needs_no_buffer(fake_cuda):
 def test_a_gpu_is_held_back_where_the_queue_is_to_be_full(fake_cuda):
     made = clock("hot", queue="full")
     made.seconds([fake_cuda.stream.call])
-    assert fake_cuda.stream.order == ["hold", "event", "call", "event", "synchronise"]
+    assert fake_cuda.stream.order == ["hold", "event", "call", "event", "synchronize"]
     assert made.launches == {"queue": "full", "host_bound": False}
 
 
@@ -177,7 +177,7 @@ def test_the_wall_clock_agrees_with_the_process_clock():
     assert CpuClock().seconds([busy])[0] >= 0.02
 
 
-@pytest.mark.parametrize("made", [CpuClock(), CudaClock(FakeStream().event, FakeStream().synchronise, None)])
+@pytest.mark.parametrize("made", [CpuClock(), CudaClock(FakeStream().event, FakeStream().synchronize, None)])
 @pytest.mark.parametrize("enabled", [True, False])
 def test_garbage_is_collected_between_batches_only(made, enabled):
     seen = []

@@ -1,4 +1,4 @@
-"""Calls that are shorter than their launches, on a simulated processor and GPU with a clock each."""
+"""Calls that are shorter than their launches, on a simulated CPU and GPU with a clock each."""
 
 import types
 from dataclasses import dataclass, field
@@ -11,14 +11,14 @@ from benchmarks.meter.measure.launches import FullQueue
 
 US = 1e-6
 DEPTH = 1000
-"""Commands that the queue has room for; the processor waits to add another."""
+"""Commands that the queue has room for; the CPU waits to add another."""
 NEWS_S = 6 * US
-"""Until the processor hears that an event is over."""
+"""Until the CPU learns that an event is over."""
 
 
 @dataclass
 class Machine:
-    """A processor that takes 5 us for a launch, and a GPU that does one thing after the other."""
+    """A CPU that takes 5 us for a launch, and a GPU that does one thing after the other."""
 
     now: float = 0.0
     launch_s: float = 5 * US
@@ -48,15 +48,15 @@ class Machine:
     def spin(self, cycles):
         self.queue(cycles / 2e9, self.launch_s)
 
-    def synchronise(self):
+    def synchronize(self):
         self.waits += 1
         self.now = max(self.now, self.idle_from)
 
     def event(self):
-        return Event(self)
+        return FakeEvent(self)
 
 
-class Event:
+class FakeEvent:
     def __init__(self, machine):
         self.machine = machine
 
@@ -79,11 +79,11 @@ def machine(monkeypatch):
 
 
 def as_it_comes(machine, flush=None):
-    return CudaClock(machine.event, machine.synchronise, flush)
+    return CudaClock(machine.event, machine.synchronize, flush)
 
 
 def full(machine):
-    return CudaClock(machine.event, machine.synchronise, None, queue=FullQueue(machine.spin))
+    return CudaClock(machine.event, machine.synchronize, None, queue=FullQueue(machine.spin))
 
 
 def test_a_short_call_shows_its_launch_and_says_so(machine):
@@ -131,7 +131,7 @@ def test_a_first_call_that_compiles_holds_no_later_batch_up(machine):
 def test_a_call_that_waits_for_the_gpu_cannot_be_queued_and_says_so(machine):
     def waits():
         machine.queue(2 * US, 5 * US)
-        machine.synchronise()
+        machine.synchronize()
 
     clock = full(machine)
     clock.seconds([waits] * 50)
@@ -157,13 +157,13 @@ def test_one_long_call_alone_is_not_late_though_the_gpu_was_idle(machine):
 
 
 def test_what_flushes_the_cache_hides_the_launches(machine):
-    """As long as the GPU needs more time for it than the processor for the launches."""
+    """As long as the GPU needs more time for it than the CPU for the launches."""
     clock = as_it_comes(machine, flush=machine.call(1, 60 * US))
     assert clock.seconds([machine.call(1, 2 * US)] * 100) == pytest.approx([2 * US] * 100)
     assert not clock.queue.host_bound
 
 
-def test_a_processor_that_waits_for_room_in_the_queue_is_not_late(machine):
+def test_a_cpu_that_waits_for_room_in_the_queue_is_not_late(machine):
     """Each launch beyond the queue's room takes as long as the GPU does; yet the GPU never waits."""
     clock = as_it_comes(machine)
     assert clock.seconds([machine.call(3000, 50 * US)] * 20) == pytest.approx([0.15] * 20, rel=0.001)

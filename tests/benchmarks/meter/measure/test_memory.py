@@ -27,7 +27,7 @@ SLACK = MIB
 
 @pytest.fixture
 def resident(monkeypatch):
-    """The probe of a processor, after a first call, which also loads code."""
+    """The probe of a CPU, after a first call, which also loads code."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     probe = peak_probe()
     try:

@@ -14,7 +14,7 @@ from tests.benchmarks.meter.run.project import (
 
 
 def test_bare_run_checks_the_gpu_before_it_measures(project, tmp_path):
-    """`nvidia-smi` lists a GPU, torch computes on the processor: told, and measured all the same."""
+    """`nvidia-smi` lists a GPU, torch computes on the CPU: told, and measured all the same."""
     tool = tmp_path / "nvidia-smi"
     tool.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA H100 (UUID: GPU-1)'\n")
     tool.chmod(0o755)
@@ -25,7 +25,7 @@ def test_bare_run_checks_the_gpu_before_it_measures(project, tmp_path):
     (tmp_path / "torch" / "__init__.py").write_text("raise ImportError\n")
     on_cpu = {"PATH": path, "CUDA_VISIBLE_DEVICES": "0", "PYTHONPATH": str(tmp_path)}
     first = project.run(*bare, **on_cpu)
-    assert "device check FAILED: torch computes on the processor" in first
+    assert "device check FAILED: torch computes on the CPU" in first
     assert "1 of 1 cells are done" in first
     assert "device check" not in project.run(*bare, **on_cpu), "nothing is left to measure"
 

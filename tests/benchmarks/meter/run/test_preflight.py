@@ -8,7 +8,7 @@ import torch
 from torch.autograd import DeviceType
 
 from benchmarks.meter.gpu.errors import PackageMissingError
-from benchmarks.meter.gpu.identity import Device
+from benchmarks.meter.gpu.identity import GpuIdentity
 from benchmarks.meter.gpu.nvml import NullDevice
 from benchmarks.meter.measure.memory import Peak
 from benchmarks.meter.run import __main__ as run
@@ -39,9 +39,9 @@ def opened(monkeypatch):
 
 @pytest.mark.usefixtures("opened")
 def test_the_device_that_computes_must_be_the_one_that_results_are_filed_under(monkeypatch):
-    monkeypatch.setattr(checks, "first_device", lambda: Device("0", UUID, "NVIDIA H100"))
+    monkeypatch.setattr(checks, "first_device", lambda: GpuIdentity("0", UUID, "NVIDIA H100"))
     assert checks.identity().endswith(f"mean one device: NVIDIA H100, {UUID}")
-    monkeypatch.setattr(checks, "first_device", lambda: Device("0", "GPU-other", "NVIDIA T4"))
+    monkeypatch.setattr(checks, "first_device", lambda: GpuIdentity("0", "GPU-other", "NVIDIA T4"))
     with pytest.raises(CheckError, match=r"computes on NVIDIA H100.*filed under NVIDIA T4, GPU-other"):
         checks.identity()
     monkeypatch.setattr(checks, "first_device", lambda: None)
@@ -109,7 +109,7 @@ def test_a_line_for_each_check_and_a_failure_stops_none(monkeypatch, capsys):
 def test_gpu_that_torch_does_not_use_is_a_failure(monkeypatch, capsys):
     monkeypatch.setattr(checks, "device", lambda: "cpu")
     assert main([right]) == 2
-    assert capsys.readouterr().out == "device check FAILED: torch computes on the processor\n"
+    assert capsys.readouterr().out == "device check FAILED: torch computes on the CPU\n"
 
 
 def test_checks_that_crash_are_told_in_a_line(monkeypatch, tmp_path, capfd):

@@ -16,7 +16,7 @@ from tests.benchmarks.meter.types.cells import Variants
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch):
-    """On the processor, with no notes and no store of whoever runs the tests."""
+    """On the CPU, with no notes and no store of whoever runs the tests."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     peak_probe()  # before a test allocates, as its docstring asks
     monkeypatch.delenv(NOTES_VARIABLE, raising=False)

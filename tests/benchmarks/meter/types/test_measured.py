@@ -66,7 +66,7 @@ def test_asv_s_metadata_say_what_the_numbers_are():
     assert made(DeviceMemory, Suite, "devicemem_x").unit == "bytes"
 
 
-def test_memory_is_the_growth_on_a_processor(notes):
+def test_memory_is_the_growth_on_a_cpu(notes):
     result = run(made(DeviceMemory, Suite, "devicemem_x", index=2))
     if not isinstance(result, dict):
         pytest.skip(notes()[0]["reason"])

@@ -105,7 +105,7 @@ def test_memory_holds_context_weights_and_reserve_above_what_was_there(gpu, note
 def test_memory_that_the_device_shares_with_the_host_is_n_a(gpu, notes, monkeypatch):
     monkeypatch.setattr(gpu, "memory", lambda: None)
     assert run(NvmlMemory, lambda: None) == []
-    assert notes()[0]["reason"] == "this GPU does not tell its memory in use"
+    assert notes()[0]["reason"] == "this GPU does not report its memory in use"
 
 
 @pytest.fixture
@@ -139,11 +139,11 @@ def test_energy_is_that_of_the_window_over_its_calls(gpu, notes):
 def test_a_device_without_an_energy_counter_is_n_a(gpu, notes):
     gpu.has_energy = False
     assert run(Energy, lambda: None) == []
-    assert notes()[0]["reason"] == "this GPU does not tell its energy over two seconds"
+    assert notes()[0]["reason"] == "this GPU does not report its energy over two seconds"
 
 
 def test_energy_is_not_taken_from_a_window_too_short_for_its_steps(gpu, notes, monkeypatch):
     monkeypatch.setattr(nvml_types, "calls_in", lambda *_: 1)
     monkeypatch.setattr(gpu, "energy_j", lambda: 1000.0)
     assert run(Energy, lambda: None) == []
-    assert notes()[0]["reason"] == "this GPU does not tell its energy over two seconds"
+    assert notes()[0]["reason"] == "this GPU does not report its energy over two seconds"

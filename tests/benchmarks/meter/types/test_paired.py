@@ -152,12 +152,12 @@ def test_a_variant_that_is_not_offered_is_n_a(notes):
     assert notes()[0]["reason"] == "the benchmark offers no ratio 0.5"
 
 
-def test_a_variant_that_is_no_parameter_is_an_error():
+def test_a_variant_that_is_not_a_parameter_is_an_error():
     class Other(Variants):
         def paired_x(self, _size):
             return {"dense": lambda: None}
 
-    with pytest.raises(ValueError, match=r"variants that are no values of ratio: \['dense'\]"):
+    with pytest.raises(ValueError, match=r"variants that are not values of ratio: \['dense'\]"):
         run(made(Paired, Other, "paired_x"))
 
 
