@@ -1,23 +1,27 @@
 """What can be done with this checkout: `nox` checks it, `nox -s bench` measures it; `nox -l` lists all.
 
 Each session installs what it needs, at the versions of constraints.txt, into its own environment with pip.
-(uv is not used: it passes over the torch that pip is told to find, and would fetch the CUDA build.)
+(uv is not used: it ignores the torch build that pip is told to find, and would download the CUDA build.)
 """
 
 import argparse
 import os
+import subprocess
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import nox
 from nox.command import CommandFailed
+from packaging.requirements import Requirement
 
 nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 
 CONSTRAINTS = Path("constraints.txt").resolve()
+TORCH = next(line for line in CONSTRAINTS.read_text().splitlines() if line.startswith("torch=="))
+EXTRAS = ("bench", "nvml")  # what the tests need besides the group `tests`
 HTA = "HolisticTraceAnalysis==0.5.0"
 KERNEL_TABLE = Path("runs", "kernel_table.json")
 
@@ -39,9 +43,36 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The tests; arguments after -- go to pytest."""
-    _install(session, "--editable", ".[bench,nvml]", "--group", "tests")
-    session.run("pytest", *session.posargs)
+    """The tests; arguments after -- go to pytest: `nox -s tests -- -m "not slow"` for the fast ones."""
+    _install(session, "--editable", f".[{','.join(EXTRAS)}]", "--group", "tests")
+    _pytest(session)
+
+
+@nox.session(default=False, reuse_venv=False)
+def newest(session: nox.Session) -> None:
+    """The fast tests with the newest release of every dependency that pyproject.toml allows.
+
+    Only torch keeps its pinned version, because its other builds are gigabytes.
+    """
+    session.install("--upgrade", "--editable", f".[{','.join(EXTRAS)}]", "--group", "tests", TORCH)
+    _pytest(session, "-m", "not slow")
+
+
+@nox.session(default=False, reuse_venv=False)
+def oldest(session: nox.Session) -> None:
+    """The fast tests with the oldest release of every dependency that pyproject.toml allows.
+
+    Only torch keeps its pinned version.
+    """
+    session.install("--editable", ".", *_oldest())
+    _pytest(session, "-m", "not slow")
+
+
+@nox.session(default=False)
+def docs(session: nox.Session) -> None:
+    """The documentation as a site in docs/_build; warnings and broken links between pages are errors."""
+    _install(session, "--editable", ".", "--group", "docs")
+    session.run("sphinx-build", "--fail-on-warning", "--keep-going", "--fresh-env", "docs", "docs/_build")
 
 
 @nox.session
@@ -61,18 +92,16 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """On a branch: is HEAD slower than where it left main? On main: measure HEAD, print Table 1.
+    """On main: measure HEAD, print Table 1, write the site. On a branch, or with --base: the same as `gate`.
 
-    On main it also writes the site. `nox -s bench -- --base REV` compares with REV, wherever HEAD is. Other
-    arguments after -- go to the comparison or to the runner: `nox -s bench -- --bench Latency`.
+    Arguments after -- go to the runner or to the comparison: `nox -s bench -- --bench Latency`.
     """
-    _install(session, "--editable", ".[bench,nvml]")
-    base = _base(session)
-    if base:
-        session.run("python", "-m", "benchmarks.meter.compare", "--base", base, *session.posargs)
+    if "--base" in session.posargs or not _on_main():
+        gate(session)
         return
+    _install(session, "--editable", ".[bench,nvml]")
     if session.run("git", "status", "--short", "perfmamba", "kernels", external=True, silent=True):
-        session.warn("the commit HEAD is measured: without the uncommitted changes to the packages")
+        session.warn("uncommitted changes to the packages are not measured: the commit HEAD is")
     session.run("python", "-m", "benchmarks.meter.run", "HEAD", *session.posargs)
     profile = ["mamba-130m", "mamba2-130m", "--layers", "2", "--seqlen", "64", "512", "--batch", "1"]
     # one thread: two wait for each other whenever other work takes a core from one of them
@@ -82,24 +111,40 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
-def bench_gpu(session: nox.Session) -> None:
-    """On a GPU: the tests that need a device, the kernels side by side, the paper's grid in slices.
+def gate(session: nox.Session) -> None:
+    """Is HEAD slower or fatter than where its branch left main? Fails if a benchmark got worse.
 
-    Each call ends within nine minutes. Run it again until it says that nothing is left: the first one spends
-    its time on the tests and the kernels. Arguments after -- go to the runner of the grid.
+    `nox -s gate -- --base REV` compares with another commit. Other arguments after -- go to the comparison.
     """
-    _install(session, "--editable", ".[bench,nvml,triton]", "--group", "tests")
+    _install(session, "--editable", ".[bench,nvml]")
+    session.run("python", "-m", "benchmarks.meter.compare", *session.posargs)
+
+
+@nox.session(default=False)
+def bench_gpu(session: nox.Session) -> None:
+    """On a GPU: the tests that need a device, the kernels side by side, then the paper's grid.
+
+    GPU queues have time limits: `nox -s bench_gpu -- --time-limit 30` ends within 30 minutes, and the same
+    command goes on with what is left. Other arguments after -- go to the runner of the grid.
+    """
+    parser = argparse.ArgumentParser(prog="nox -s bench_gpu --", allow_abbrev=False)
+    parser.add_argument("--time-limit", type=float, default=float("inf"), metavar="MINUTES")
+    options, for_the_runner = parser.parse_known_args(session.posargs)
     began = time.monotonic()
+
+    def remaining() -> list[str]:
+        minutes = max(1.0, options.time_limit - (time.monotonic() - began) / 60)
+        return ["--time-limit", f"{minutes:.1f}"] if minutes < float("inf") else []
+
+    _install(session, "--editable", ".[bench,nvml,triton]", "--group", "tests")
     failed = _fails(session, "pytest", "-m", "gpu", "-W", "default")
     if not KERNEL_TABLE.exists():
-        table = ["python", "-m", "benchmarks.kernel_table", "--seconds", "0.5", "--time-limit", "4"]
+        table = ["python", "-m", "benchmarks.kernel_table", "--seconds", "0.5", *remaining()]
         # 2: a row says what failed; 3: the time was up
         session.run(*table, "--out", str(KERNEL_TABLE), success_codes=[0, 2, 3])
-    minutes_left = max(1.0, 8 - (time.monotonic() - began) / 60)
-    grid = {"PERFMAMBA_BENCH_PROFILE": "paper"}
-    # 3: the time was up; the same command goes on with what is left
-    command = ["python", "-m", "benchmarks.meter.run", "HEAD", "--time-limit", f"{minutes_left:.1f}"]
-    session.run(*command, *session.posargs, env=grid, success_codes=[0, 3])
+    grid = ["python", "-m", "benchmarks.meter.run", "HEAD", *remaining(), *for_the_runner]
+    # 3: the time was up
+    session.run(*grid, env={"PERFMAMBA_BENCH_PROFILE": "paper"}, success_codes=[0, 3])
     if failed:
         session.error("some tests that need a GPU failed: see above")
 
@@ -149,8 +194,27 @@ def site(session: nox.Session) -> None:
 
 
 def _install(session: nox.Session, *arguments: str) -> None:
-    """Pip install within the constraints; quiet, but for a person watching it shows the downloads."""
+    """Pip install within the constraints; quiet in CI, while a person sees the progress of downloads."""
     session.install(*arguments, "--constraint", str(CONSTRAINTS), silent=bool(os.environ.get("CI")))
+
+
+def _pytest(session: nox.Session, *arguments: str) -> None:
+    """Run the tests in two processes, each on one thread; tests/conftest.py says which share a process."""
+    in_turns = ["--numprocesses", "2", "--dist", "loadgroup"]
+    session.run("pytest", *in_turns, *arguments, *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+def _oldest() -> list[str]:
+    """Each requirement of the tests at its lower bound in pyproject.toml, and torch at its pinned version."""
+    pyproject = nox.project.load_toml("pyproject.toml")
+    extras = pyproject["project"]["optional-dependencies"]
+    wanted = [*pyproject["project"]["dependencies"], *nox.project.dependency_groups(pyproject, "tests")]
+    wanted += [requirement for extra in EXTRAS for requirement in extras[extra]]
+    bounds = {Requirement(line).name: Requirement(line).specifier for line in wanted}
+    oldest = {
+        name: bound.version for name, bounds in bounds.items() for bound in bounds if ">=" in bound.operator
+    }
+    return [TORCH, *(f"{name}=={version}" for name, version in oldest.items() if name != "torch")]
 
 
 def _fails(session: nox.Session, *command: str) -> bool:
@@ -162,13 +226,10 @@ def _fails(session: nox.Session, *command: str) -> bool:
     return False
 
 
-def _base(session: nox.Session) -> str:
-    """What to compare HEAD with: what `--base` says, else where the branch left main; "" on main."""
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--base")
-    named, session.posargs[:] = parser.parse_known_args(session.posargs)
-    left_main = "from benchmarks.meter.compare.builds import left_main; print(left_main() or '')"
-    return named.base or str(session.run("python", "-c", left_main, silent=True)).strip()
+def _on_main() -> bool:
+    """Whether HEAD is a commit of main. False where no main is known, as in a shallow clone of a branch."""
+    reached = [["git", "merge-base", "--is-ancestor", "HEAD", main] for main in ("main", "origin/main")]
+    return any(subprocess.run(ask, capture_output=True, check=False).returncode == 0 for ask in reached)
 
 
 def _publish(session: nox.Session) -> None:
