@@ -225,11 +225,13 @@ def checked_forward(model, batch: int, mode: str, seqlen: int) -> Callable[[], A
     prompt = tokens(model, batch, seqlen)
     whole = prefill(model, batch, seqlen)
     with torch.inference_mode():
-        state = model(prompt[:, :-1], use_cache=True, logits_to_keep=1).cache_params
+        before = model(prompt[:, :-1], use_cache=True, logits_to_keep=1)
+    cache = "cache" if "cache" in before else "cache_params"  # the new name and the old, of transformers 5.24
+    state = {cache: before[cache]}
 
     @torch.inference_mode()
     def decode():
-        return model(prompt[:, -1:], cache_params=state, use_cache=True, logits_to_keep=1)
+        return model(prompt[:, -1:], **state, use_cache=True, logits_to_keep=1)
 
     torch.testing.assert_close(whole().logits, decode().logits, rtol=1e-2, atol=1e-2)
     return whole if mode == "prefill" else decode

@@ -16,14 +16,14 @@ from rich.progress import (
 )
 
 from perfmamba.profiling.grid import Job
-from perfmamba.profiling.results import Cell, CellResult
+from perfmamba.profiling.results import ProfileCell, ProfileResult
 from perfmamba.profiling.runs import OnStage
 
 
 class Run(Protocol):
     """Measures jobs, a result for each, and says what it does next."""
 
-    def __call__(self, jobs: Sequence[Job], *, on_stage: OnStage) -> Iterator[CellResult]:
+    def __call__(self, jobs: Sequence[Job], *, on_stage: OnStage) -> Iterator[ProfileResult]:
         """Yield each result once it is written."""
         ...
 
@@ -72,13 +72,13 @@ def show_progress(run: Run, jobs: Sequence[Job], *, total: int) -> int:
     return failed
 
 
-def _line(result: CellResult) -> str:
+def _line(result: ProfileResult) -> str:
     what = f"{_what(result.cell)} batch {result.cell.batch}"
     if result.status != "ok":
         return f"[red]{what}: {result.status.replace('_', ' ')} ({escape(str(result.error))})[/red]"
     return f"{what}: {median(result.latency_ms):,.2f} ms a pass"
 
 
-def _what(cell: Cell) -> str:
+def _what(cell: ProfileCell) -> str:
     backend = f" {cell.backend}" if cell.backend else ""
     return f"{cell.model}{backend} {cell.mode} length {cell.seqlen}"

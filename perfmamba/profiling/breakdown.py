@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from perfmamba.components import OTHER, UNATTRIBUTED
 from perfmamba.profiling.allocations import MemoryHistory, memory_history
-from perfmamba.profiling.causes import Work, attribute_work, work_notes
+from perfmamba.profiling.causes import AttributedWork, attribute_work, work_notes
 from perfmamba.profiling.columns import Indices
 from perfmamba.profiling.nesting import RangeIndex, union_ns
 from perfmamba.profiling.trace import DeviceKind, Trace
@@ -19,7 +19,7 @@ from perfmamba.profiling.views import STEP_PREFIX, By, Label, View, view_of
 
 
 @dataclass(frozen=True)
-class Cost:
+class BreakdownRow:
     """What one row costs. Bytes are those of the device where the work ran.
 
     Attributes:
@@ -70,10 +70,10 @@ class Breakdown:
     by: By
     kind: str
     device: DeviceKind
-    rows: tuple[Cost, ...]
-    other: Cost | None
-    unattributed: Cost
-    total: Cost
+    rows: tuple[BreakdownRow, ...]
+    other: BreakdownRow | None
+    unattributed: BreakdownRow
+    total: BreakdownRow
     steps: int
     has_memory: bool
     notes: tuple[str, ...]
@@ -115,7 +115,7 @@ def _device_history(trace: Trace, view: View, ranges: RangeIndex) -> MemoryHisto
     return memory_history(memory, ranges.innermost(memory.thread, memory.time_ns), view.ranges)
 
 
-def _costs(view: View, work: Work, history: MemoryHistory) -> list[Cost]:
+def _costs(view: View, work: AttributedWork, history: MemoryHistory) -> list[BreakdownRow]:
     """What is unattributed, then each label of the view."""
     labels = [Label(UNATTRIBUTED), *view.labels]
     work_label = work.spans.name if view.kind == "kernel" else view.label_of(work.range)
@@ -135,11 +135,11 @@ def _groups(label: Indices, count: int) -> list[npt.NDArray[np.int64]]:
 
 def _cost(
     label: Label,
-    work: Work,
+    work: AttributedWork,
     own_work: npt.NDArray[np.int64],
     history: MemoryHistory,
     own_events: npt.NDArray[np.int64],
-) -> Cost:
+) -> BreakdownRow:
     """The cost of some of the work and some of the memory events."""
     start_ns = work.spans.start_ns[own_work]
     end_ns = start_ns + work.spans.duration_ns[own_work]
@@ -147,7 +147,7 @@ def _cost(
     made = own_events[size_bytes > 0]
     allocated_bytes = int(history.size_bytes[made].sum())
     outlives = history.outlives_range
-    return Cost(
+    return BreakdownRow(
         label=label.name,
         layer=label.layer,
         launches=len(own_work),
@@ -161,11 +161,11 @@ def _cost(
     )
 
 
-def _total(costs: list[Cost], work: Work, history: MemoryHistory) -> Cost:
+def _total(costs: list[BreakdownRow], work: AttributedWork, history: MemoryHistory) -> BreakdownRow:
     """The cost of the whole trace, the window being its one range; `costs` are all its parts."""
     outlives = history.outlives_window
     made_to_stay = None if outlives is None else outlives & (history.size_bytes > 0)
-    return Cost(
+    return BreakdownRow(
         label="total",
         layer=None,
         launches=sum(cost.launches for cost in costs),
@@ -184,11 +184,11 @@ def _steps(trace: Trace) -> int:
     return int(is_step[trace.annotations.name].sum())
 
 
-def _costs_anything(cost: Cost) -> bool:
+def _costs_anything(cost: BreakdownRow) -> bool:
     return bool(cost.launches or cost.allocated_bytes or cost.freed_bytes)
 
 
-def _notes(trace: Trace, view: View, work: Work, history: MemoryHistory) -> tuple[str, ...]:
+def _notes(trace: Trace, view: View, work: AttributedWork, history: MemoryHistory) -> tuple[str, ...]:
     notes = [view.note] if view.note else []
     notes.extend(work_notes(trace, work.launch))
     if trace.cut_at is not None:

@@ -18,7 +18,7 @@ _GRAPH_LAUNCH = "GraphLaunch"
 
 
 @dataclass(frozen=True)
-class Work:
+class AttributedWork:
     """What took time: the kernels of a device trace, else the operators.
 
     Attributes:
@@ -34,7 +34,7 @@ class Work:
     range: Indices
 
 
-def attribute_work(trace: Trace, view: View, ranges: RangeIndex) -> Work:
+def attribute_work(trace: Trace, view: View, ranges: RangeIndex) -> AttributedWork:
     """Each kernel, or without kernels each operator, and the range of the view that caused it."""
     if trace.device == "cpu":
         return _attribute_ops(trace.ops, view, ranges)
@@ -45,16 +45,16 @@ def attribute_work(trace: Trace, view: View, ranges: RangeIndex) -> Work:
     call = launch[launched]
     cause = np.full(len(launch), NOTHING, np.int32)
     cause[launched] = ranges.innermost(calls.thread[call], calls.start_ns[call])
-    return Work(kernels, kernels.duration_ns, launch, cause)
+    return AttributedWork(kernels, kernels.duration_ns, launch, cause)
 
 
-def _attribute_ops(ops: Spans, view: View, ranges: RangeIndex) -> Work:
+def _attribute_ops(ops: Spans, view: View, ranges: RangeIndex) -> AttributedWork:
     if view.ranges is ops:
         # An operator is its own range, even where another begins in the same nanosecond.
         cause = np.arange(len(ops), dtype=np.int32)
     else:
         cause = ranges.innermost(ops.thread, ops.start_ns)
-    return Work(ops, self_time_ns(ops), np.full(len(ops), NOTHING, np.int32), cause)
+    return AttributedWork(ops, self_time_ns(ops), np.full(len(ops), NOTHING, np.int32), cause)
 
 
 def _ambiguous_correlations(trace: Trace) -> Integers:

@@ -13,19 +13,19 @@ from typing import Literal
 import torch
 
 from perfmamba.environment import capture_environment
-from perfmamba.errors import InputError
+from perfmamba.errors import InputError, PerfMambaError
 from perfmamba.files import make_folder
 from perfmamba.models import PUBLISHED_SHAPES, LoadedModel, load_model, model_name, resolve_dtype
 from perfmamba.profiling.counts import Mode
 from perfmamba.profiling.results import (
-    Cell,
-    CellResult,
+    ProfileCell,
+    ProfileResult,
     read_result,
     remove_files,
     result_path,
     write_result,
 )
-from perfmamba.profiling.runs import OnStage, first_line, free_memory, is_out_of_memory, run_cell
+from perfmamba.profiling.runs import OnStage, failed, free_memory, run_cell
 
 _LARGEST = 2**63 - 1
 Existing = Literal["refuse", "resume", "overwrite"]
@@ -36,7 +36,7 @@ class Job:
     """A cell and the model source, as the user gave it, that it needs."""
 
     source: str
-    cell: Cell
+    cell: ProfileCell
 
 
 def make_jobs(
@@ -76,7 +76,8 @@ def make_jobs(
         raise InputError(f"two of these models have the same name: {', '.join(names)}; profile them apart")
     return tuple(
         Job(
-            source, Cell(name, mode, seqlen, batch, dtype, device.type, layers, warmup, repeat, seed, backend)
+            source,
+            ProfileCell(name, mode, seqlen, batch, dtype, device.type, layers, warmup, repeat, seed, backend),
         )
         for source, name in zip(sources, names, strict=True)
         for mode in dict.fromkeys(modes)
@@ -136,7 +137,7 @@ def run_jobs(
     device: torch.device,
     trust_remote_code: bool = False,
     on_stage: OnStage = str,
-) -> Iterator[CellResult]:
+) -> Iterator[ProfileResult]:
     """Run jobs in order, loading each model once, and yield each result once it is written.
 
     Raises:
@@ -156,8 +157,10 @@ def run_jobs(
         free_memory(device)
 
 
-def _load(source: str, cell: Cell, device: torch.device, *, trust_remote_code: bool) -> LoadedModel | str:
-    """The model that a cell needs; what the allocator said if there is no room for it."""
+def _load(
+    source: str, cell: ProfileCell, device: torch.device, *, trust_remote_code: bool
+) -> LoadedModel | Exception:
+    """The model that a cell needs; else what went wrong, unless the user can act on it."""
     try:
         return load_model(
             source,
@@ -167,14 +170,14 @@ def _load(source: str, cell: Cell, device: torch.device, *, trust_remote_code: b
             seed=cell.seed,
             trust_remote_code=trust_remote_code,
         )
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        return first_line(error)
+    except PerfMambaError:
+        raise
+    except Exception as error:  # noqa: BLE001  # the other models can still be measured
+        return error
 
 
-def _without_model(cell: Cell, folder: Path, device: torch.device, reason: str) -> CellResult:
+def _without_model(cell: ProfileCell, folder: Path, device: torch.device, error: Exception) -> ProfileResult:
     remove_files(folder, cell)
-    result = CellResult(cell, "out_of_memory", capture_environment(device), error=reason)
+    result = failed(ProfileResult(cell, "ok", capture_environment(device)), error)
     write_result(folder, result)
     return result

@@ -1,7 +1,7 @@
 """The results of profiling runs: what a cell of the grid is, what was measured in it, and its file.
 
 A folder of results holds, for each cell, `<cell>.json` and the `<cell>.trace.json.gz` that it was computed
-from. A cell that ran out of memory has a result too, which says so.
+from. A cell that could not be measured has a result too, which says why.
 """
 
 from collections.abc import Sequence
@@ -15,11 +15,12 @@ from perfmamba.components import Generation
 from perfmamba.environment import Environment
 from perfmamba.errors import InputError
 from perfmamba.files import replacing
+from perfmamba.profiling.contention import CpuUse
 from perfmamba.profiling.counts import Mode
 
 
 @dataclass(frozen=True)
-class Cell:
+class ProfileCell:
     """What one profiling run measures.
 
     Attributes:
@@ -58,8 +59,8 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class ComponentCost:
-    """What one component cost in one forward pass, all layers together.
+class ComponentProfile:
+    """Time, memory and counts of one component in one forward pass, all layers together.
 
     Attributes:
         component: one of `COMPONENTS`, `other` or `unattributed`.
@@ -103,46 +104,51 @@ class ModelFacts:
 
 
 @dataclass(frozen=True)
-class CellResult:
+class ProfileResult:
     """A cell's measurement.
 
     Attributes:
         cell: what was measured.
-        status: `ok`; or `out_of_memory`, or `incomplete` if the profiler lost events: then there are no
-            costs.
+        status: `ok`; without components are `out_of_memory`, `failed` (any other error) and `incomplete`
+            (the profiler lost events).
         environment: what it was measured on.
-        facts: what was loaded; None if the model itself did not fit into memory.
+        facts: what was loaded; None if the model or its backend could not be.
         latency_ms: each unprofiled pass.
-        components: the costs, `other` and `unattributed` among them.
+        components: each component, `other` and `unattributed` among them.
         total: the whole trace; the components sum to it.
-        notes: what the reader of the trace remarked.
+        notes: what a reader of the numbers must know: how far the trace could be attributed, and what
+            disturbed the times.
         error: what happened, unless `ok`.
         schema: version of this layout.
+        unprofiled_use: what the CPUs did during the unprofiled passes; None on a GPU and in older files.
+        profiled_use: likewise during the profiled passes, the warm-up of the profiler included.
     """
 
-    cell: Cell
-    status: Literal["ok", "out_of_memory", "incomplete"]
+    cell: ProfileCell
+    status: Literal["ok", "out_of_memory", "failed", "incomplete"]
     environment: Environment
     facts: ModelFacts | None = None
     latency_ms: tuple[float, ...] = ()
-    components: tuple[ComponentCost, ...] = ()
-    total: ComponentCost | None = None
+    components: tuple[ComponentProfile, ...] = ()
+    total: ComponentProfile | None = None
     notes: tuple[str, ...] = ()
     error: str | None = None
     schema: Literal[1] = 1
+    unprofiled_use: CpuUse | None = None
+    profiled_use: CpuUse | None = None
 
 
-def trace_path(folder: Path, cell: Cell) -> Path:
+def trace_path(folder: Path, cell: ProfileCell) -> Path:
     """Where a cell's trace is kept."""
     return folder / f"{cell.name}.trace.json.gz"
 
 
-def result_path(folder: Path, cell: Cell) -> Path:
+def result_path(folder: Path, cell: ProfileCell) -> Path:
     """Where a cell's result is kept."""
     return folder / f"{cell.name}.json"
 
 
-def remove_files(folder: Path, cell: Cell) -> None:
+def remove_files(folder: Path, cell: ProfileCell) -> None:
     """Remove a cell's trace and result, if there are any.
 
     Raises:
@@ -155,7 +161,7 @@ def remove_files(folder: Path, cell: Cell) -> None:
             raise InputError(f"cannot replace {path}: {error.strerror or error}") from error
 
 
-def write_result(folder: Path, result: CellResult) -> None:
+def write_result(folder: Path, result: ProfileResult) -> None:
     """Write a result beside its trace.
 
     Raises:
@@ -165,21 +171,21 @@ def write_result(folder: Path, result: CellResult) -> None:
         partial.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2))
 
 
-def read_result(path: Path) -> CellResult:
+def read_result(path: Path) -> ProfileResult:
     """Read a result back.
 
     Raises:
         InputError: if the file is not a result of this version.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=CellResult)
+        return msgspec.json.decode(path.read_bytes(), type=ProfileResult)
     except (OSError, msgspec.MsgspecError) as error:
         raise InputError(
             f"{path}: not a profiling result: {error}; move it elsewhere or profile again"
         ) from error
 
 
-def select(results: Sequence[CellResult], **wanted: str | int | None) -> tuple[CellResult, ...]:
+def select(results: Sequence[ProfileResult], **wanted: str | int | None) -> tuple[ProfileResult, ...]:
     """The results whose cells have the wanted values, such as `batch=8`; None takes any.
 
     Raises:
@@ -195,7 +201,7 @@ def select(results: Sequence[CellResult], **wanted: str | int | None) -> tuple[C
     return tuple(results)
 
 
-def read_results(folder: Path) -> tuple[CellResult, ...]:
+def read_results(folder: Path) -> tuple[ProfileResult, ...]:
     """Every result in a folder, in the order of their names.
 
     Raises:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from perfmamba.components import FINAL_LAYER, PAPER_LABELS
-from perfmamba.profiling import Breakdown, Cost
+from perfmamba.profiling import Breakdown, BreakdownRow
 from perfmamba.table import Column, Table, Value
 
 _DEFINITIONS = (
@@ -90,13 +90,13 @@ class _Layout:
             ]
         return tuple(columns)
 
-    def row(self, cost: Cost) -> tuple[Value, ...]:
+    def row(self, cost: BreakdownRow) -> tuple[Value, ...]:
         label = _shortened(PAPER_LABELS.get(cost.label, cost.label), self.label_width)
         levels = (cost.peak_bytes, cost.growth_bytes, cost.escaped_bytes)
         seen_at_an_allocation = levels if cost.allocated_bytes else (None, None, None)
         return self._cells(label, cost.layer, [cost], cost.union_ns, seen_at_an_allocation)
 
-    def sum_row(self, costs: tuple[Cost, ...]) -> tuple[Value, ...]:
+    def sum_row(self, costs: tuple[BreakdownRow, ...]) -> tuple[Value, ...]:
         """What adds up of several rows: elapsed times and levels of memory do not."""
         return self._cells(f"({len(costs)} more)", None, costs, None, (None, None, None))
 
@@ -104,7 +104,7 @@ class _Layout:
         self,
         label: str,
         layer: int | None,
-        costs: Sequence[Cost],
+        costs: Sequence[BreakdownRow],
         union_ns: int | None,
         levels: tuple[int | None, ...],
     ) -> tuple[Value, ...]:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from perfmamba.components import COMPONENTS, OTHER, PAPER_LABELS, UNATTRIBUTED
 from perfmamba.errors import InputError
-from perfmamba.profiling.results import CellResult, ComponentCost
+from perfmamba.profiling.results import ComponentProfile, ProfileResult
 from perfmamba.report.paper import PaperCost, paper_table1
 from perfmamba.table import Column, Table, Value
 
@@ -50,12 +50,12 @@ class _Metric:
 
     key: str
     header: str
-    value: Callable[[ComponentCost, ComponentCost], float | None]
+    value: Callable[[ComponentProfile, ComponentProfile], float | None]
     unit: float
     paper: Callable[[PaperCost], float] | None = None
 
 
-def table1(results: Sequence[CellResult], *, memory: Memory = "allocated") -> Table:
+def table1(results: Sequence[ProfileResult], *, memory: Memory = "allocated") -> Table:
     """Costs of one forward pass by length and component, the models side by side.
 
     Args:
@@ -86,7 +86,7 @@ def table1(results: Sequence[CellResult], *, memory: Memory = "allocated") -> Ta
     return Table(grid.title(), tuple(columns), tuple(rows), frozenset(sections), grid.notes(memory))
 
 
-def table1_against_paper(results: Sequence[CellResult]) -> Table:
+def table1_against_paper(results: Sequence[ProfileResult]) -> Table:
     """The same costs, a row a quantity, beside the paper's Table 1 and the ratio measured / paper.
 
     Values are in the paper's units. The paper's cells are empty for lengths and rows that it does not have.
@@ -161,13 +161,13 @@ def _prefix(largest: float) -> tuple[float, str]:
     return next((prefix for prefix in _PREFIXES if largest >= 10 * prefix[0]), _PREFIXES[-1])
 
 
-def _io_rate(cost: ComponentCost, _: ComponentCost) -> float | None:
+def _io_rate(cost: ComponentProfile, _: ComponentProfile) -> float | None:
     """Counted bytes over measured device time, in bytes/s."""
     return cost.io_bytes / cost.time_ns * 1e9 if cost.io_bytes is not None and cost.time_ns else None
 
 
 def _value(
-    metric: _Metric, costs: tuple[ComponentCost, ComponentCost] | None, *, unit: float = 1
+    metric: _Metric, costs: tuple[ComponentProfile, ComponentProfile] | None, *, unit: float = 1
 ) -> float | None:
     """A metric of (component, whole pass); None for a cell that was not measured."""
     if costs is None:
@@ -184,10 +184,10 @@ def _slug(label: str) -> str:
 class _Grid:
     """Results that belong in one table, found by model label and length."""
 
-    results: dict[tuple[str, int], CellResult]
+    results: dict[tuple[str, int], ProfileResult]
 
     @classmethod
-    def of(cls, results: Sequence[CellResult]) -> "_Grid":
+    def of(cls, results: Sequence[ProfileResult]) -> "_Grid":
         """Results as a grid.
 
         Raises:
@@ -235,7 +235,9 @@ class _Grid:
         )
         return (*COMPONENTS, OTHER, *([UNATTRIBUTED] if unattributed else []), _TOTAL)
 
-    def cost(self, label: str, seqlen: int, component: str) -> tuple[ComponentCost, ComponentCost] | None:
+    def cost(
+        self, label: str, seqlen: int, component: str
+    ) -> tuple[ComponentProfile, ComponentProfile] | None:
         """A component's cost and that of its whole pass; None if the cell was not measured."""
         result = self.results.get((label, seqlen))
         if result is None or result.total is None:
@@ -312,7 +314,7 @@ class _Grid:
             cautions.append("FLOPs and I/O are counted for models of type mamba and mamba2 only.")
         return cautions
 
-    def _by_cell(self, notes_of: Callable[[CellResult], tuple[str, ...]]) -> list[str]:
+    def _by_cell(self, notes_of: Callable[[ProfileResult], tuple[str, ...]]) -> list[str]:
         """Notes on single cells, with the cells they are on unless that is all of them."""
         cells_of: dict[str, list[str]] = {}
         for (label, seqlen), result in self.results.items():
@@ -324,16 +326,16 @@ class _Grid:
         ]
 
 
-def _generation(result: CellResult) -> int | None:
+def _generation(result: ProfileResult) -> int | None:
     return result.facts.generation if result.facts else None
 
 
-def _place(result: CellResult) -> tuple[int, str, str]:
+def _place(result: ProfileResult) -> tuple[int, str, str]:
     """Where a result's column belongs: Mamba-1 first, the backends of a model side by side."""
     return _generation(result) or 0, result.cell.model, result.cell.backend or ""
 
 
-def _label(result: CellResult, results: Sequence[CellResult]) -> str:
+def _label(result: ProfileResult, results: Sequence[ProfileResult]) -> str:
     """`Mamba-1` or `Mamba-2` where that names one model of the table, else the model's own name."""
     generation = _generation(result)
     models = {(other.cell.model, other.cell.layers) for other in results if _generation(other) == generation}
@@ -345,7 +347,7 @@ def _label(result: CellResult, results: Sequence[CellResult]) -> str:
     return f"{result.cell.model}{depth}{backend}"
 
 
-def _model_text(result: CellResult) -> str:
+def _model_text(result: ProfileResult) -> str:
     if result.facts is None:
         return f"{result.cell.model}, which could not be loaded"
     layers, full_layers = result.cell.layers, result.facts.full_layers

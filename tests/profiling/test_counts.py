@@ -1,6 +1,7 @@
 """The counts against torch's own counter on transformers' modules, and against published totals."""
 
 from collections.abc import Iterator
+from inspect import signature
 
 import pytest
 import torch
@@ -92,10 +93,11 @@ def on_meta(config: MambaConfig | Mamba2Config) -> MambaForCausalLM | Mamba2ForC
 def seen_by_torch(config: MambaConfig | Mamba2Config, batch: int, seqlen: int) -> Iterator[dict[str, int]]:
     """FLOPs per component of the whole model, first for a prefill, then for one decode step."""
     model, cache = on_meta(config), DynamicCache(config=config)
+    cache_name = "cache" if "cache" in signature(model.forward).parameters else "cache_params"
     for length in (seqlen, 1):
         ids = torch.zeros(batch, length, dtype=torch.long, device="meta")
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            model(ids, cache_params=cache, use_cache=True, logits_to_keep=1)
+            model(ids, **{cache_name: cache}, use_cache=True, logits_to_keep=1)
         yield by_component(counter)
 
 

@@ -3,7 +3,7 @@ import torch
 
 from perfmamba.models import LoadedModel, annotate, load_model
 from perfmamba.profiling.recording import latencies_ms
-from perfmamba.profiling.results import Cell
+from perfmamba.profiling.results import ProfileCell
 from perfmamba.profiling.runs import run_cell
 
 pytestmark = [
@@ -28,7 +28,7 @@ def test_annotation_changes_nothing(loaded):
 
 @pytest.mark.parametrize("mode", ["prefill", "decode"])
 def test_every_kernel_is_attributed(loaded, mode, tmp_path):
-    cell = Cell(loaded.name, mode, 300, 2, "bfloat16", "cuda", 2, 2, 3, 0)
+    cell = ProfileCell(loaded.name, mode, 300, 2, "bfloat16", "cuda", 2, 2, 3, 0)
     result = run_cell(loaded, cell, tmp_path)
     costs = {cost.component: cost for cost in result.components}
     assert costs["unattributed"].launches == 0
@@ -39,7 +39,7 @@ def test_every_kernel_is_attributed(loaded, mode, tmp_path):
 
 
 def test_out_of_memory_is_a_result(loaded, tmp_path):
-    cell = Cell(loaded.name, "prefill", 4096, 1 << 14, "bfloat16", "cuda", 2, 0, 1, 0)
+    cell = ProfileCell(loaded.name, "prefill", 4096, 1 << 14, "bfloat16", "cuda", 2, 0, 1, 0)
     assert run_cell(loaded, cell, tmp_path).status == "out_of_memory"
 
 

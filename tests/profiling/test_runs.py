@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from perfmamba.components import COMPONENTS, MODEL_RANGE
-from perfmamba.errors import InputError, ModelError
+from perfmamba.errors import InputError, ModelError, reason
 from perfmamba.models import LoadedModel, load_model
 from perfmamba.models.bridged import BridgedMamba2Config, BridgedMamba2ForCausalLM
 from perfmamba.profiling import break_down, read_trace
@@ -16,8 +16,9 @@ from perfmamba.profiling.completeness import missing_from
 from perfmamba.profiling.counts import count, dimensions
 from perfmamba.profiling.grid import make_jobs, pending_jobs, run_jobs
 from perfmamba.profiling.recording import record_trace
-from perfmamba.profiling.results import Cell, read_result, read_results, result_path, trace_path
-from perfmamba.profiling.runs import first_line, forward_pass, is_out_of_memory, run_cell
+from perfmamba.profiling.results import ProfileCell, read_result, read_results, result_path, trace_path
+from perfmamba.profiling.runs import cache_argument, forward_pass, is_out_of_memory, run_cell
+from tests.models.test_backends import HYBRIDS, model_of
 from tests.small_models import small_mamba1, small_mamba2
 
 CPU = torch.device("cpu")
@@ -35,7 +36,7 @@ GRID = {
 
 
 def cell_of(name="tiny", mode="prefill", seqlen=5):
-    return Cell(name, mode, seqlen, 2, "float32", "cpu", None, 1, 3, 0)
+    return ProfileCell(name, mode, seqlen, 2, "float32", "cpu", None, 1, 3, 0)
 
 
 def bridged_mamba2():
@@ -130,6 +131,76 @@ def test_a_decode_step_goes_on_from_the_prefill(loaded):
     torch.testing.assert_close(second[:, 0], expected[:, 8], rtol=1e-4, atol=1e-4)
 
 
+def test_an_error_of_one_cell_is_a_result_and_the_next_cells_are_measured(folder, tmp_path, monkeypatch):
+    def broken_for_three_tokens(loaded, cell, device):
+        if cell.seqlen == 3:
+            raise AttributeError("no attribute 'cache_params'\nDid you mean: ...")
+        return forward_pass(loaded, cell, device)
+
+    monkeypatch.setattr("perfmamba.profiling.runs.forward_pass", broken_for_three_tokens)
+    jobs = make_jobs([folder], **GRID | {"modes": ("prefill",)})
+    broken, measured = run_jobs(jobs, tmp_path, device=CPU)
+    assert (broken.status, broken.error) == ("failed", "AttributeError: no attribute 'cache_params'")
+    assert (broken.components, broken.total, broken.facts.generation) == ((), None, 2)
+    assert measured.status == "ok"
+    assert read_results(tmp_path) == (broken, measured)
+    assert not trace_path(tmp_path, broken.cell).exists()
+    assert pending_jobs(jobs, tmp_path, "resume", device=CPU) == jobs[:1]
+
+
+def test_a_backend_that_cannot_run_the_model_fails_its_cells_only(loaded, tmp_path):
+    result = run_cell(loaded, replace(cell_of(), backend="official"), tmp_path)
+    assert result.status == "failed"
+    assert result.error.startswith("unknown backend 'official'")
+    assert result.facts.backend["ssm"] == "torch"
+
+
+def test_a_model_that_breaks_while_it_is_loaded_fails_its_cells_and_no_others(folder, tmp_path, monkeypatch):
+    def load(source, **options):
+        if source == "mamba-130m":
+            raise TypeError("unexpected keyword")
+        return load_model(source, **options)
+
+    monkeypatch.setattr("perfmamba.profiling.grid.load_model", load)
+    jobs = make_jobs(["mamba-130m", folder], **GRID | {"modes": ("prefill",)})
+    results = list(run_jobs(jobs, tmp_path, device=CPU))
+    assert [result.status for result in results] == ["failed"] * 2 + ["ok"] * 2
+    assert results[0].error == "TypeError: unexpected keyword"
+
+
+def test_the_use_of_the_cpu_is_recorded_and_older_files_have_none(loaded, tmp_path):
+    cell = cell_of()
+    result = run_cell(loaded, cell, tmp_path)
+    assert result.unprofiled_use.cpu_s > 0
+    assert result.unprofiled_use.wall_s >= sum(result.latency_ms) / 1e3
+    assert result.profiled_use.threads == torch.get_num_threads()
+    path = result_path(tmp_path, cell)
+    fields = msgspec.json.decode(path.read_bytes())
+    del fields["unprofiled_use"], fields["profiled_use"]
+    path.write_bytes(msgspec.json.encode(fields))
+    assert read_result(path) == replace(result, unprofiled_use=None, profiled_use=None)
+
+
+def test_a_busy_cpu_is_said_in_the_notes(loaded, tmp_path, monkeypatch):
+    monkeypatch.setattr("perfmamba.profiling.runs.cautions", lambda uses, _: (f"{len(uses)} uses",))
+    assert run_cell(loaded, cell_of(), tmp_path).notes[-1] == "2 uses"
+
+
+@pytest.mark.parametrize("name", HYBRIDS)
+def test_hybrids_decode(name, tmp_path):
+    backend = {"conv": "torch", "ssm": "torch"}
+    hybrid = LoadedModel("tiny", model_of(name), 2, "random (seed 0)", backend, 2, 2)
+    cell = replace(cell_of(mode="decode"), warmup=0, repeat=1)
+    result = run_cell(hybrid, cell, tmp_path)
+    assert (result.status, result.error) == ("ok", None)
+    assert next(part for part in result.components if part.component == "ssm").time_ns > 0
+
+
+@pytest.mark.parametrize("name", ["cache", "cache_params", "past_key_values"])
+def test_a_cache_goes_on_by_the_name_it_came_by(name):
+    assert cache_argument({"logits": 1, name: 2}) == {name: 2}
+
+
 def test_out_of_memory_is_a_result_and_removes_the_stale_trace(loaded, tmp_path):
     cell = replace(cell_of(), batch=1 << 40, seqlen=1 << 10)
     trace_path(tmp_path, cell).write_bytes(b"of an earlier run")
@@ -215,7 +286,7 @@ def test_a_cell_that_raises_leaves_no_old_result_beside_a_new_trace(loaded, tmp_
 
 def test_memory_errors_without_a_text():
     assert is_out_of_memory(MemoryError())
-    assert first_line(MemoryError()) == "MemoryError"
+    assert reason(MemoryError()) == "MemoryError"
     assert is_out_of_memory(RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"))
 
 

@@ -5,7 +5,7 @@ import pytest
 from perfmamba.components import COMPONENTS, PAPER_LABELS
 from perfmamba.environment import Environment
 from perfmamba.errors import InputError
-from perfmamba.profiling.results import Cell, CellResult, ComponentCost, ModelFacts
+from perfmamba.profiling.results import ComponentProfile, ModelFacts, ProfileCell, ProfileResult
 from perfmamba.report.table1 import table1, table1_against_paper
 from perfmamba.table import render
 
@@ -15,7 +15,7 @@ ENVIRONMENT = Environment(
 
 
 def cost(component, scale):
-    return ComponentCost(
+    return ComponentProfile(
         component=component,
         launches=3.0 * scale,
         time_ns=2e6 * scale,
@@ -48,8 +48,8 @@ def result(model="mamba-130m", generation=1, seqlen=64, **changes):
         "components": (*parts, unattributed),
         "total": cost("total", 21),
     }
-    return CellResult(
-        cell=Cell(model, seqlen=seqlen, warmup=3, repeat=3, seed=0, **cell),
+    return ProfileResult(
+        cell=ProfileCell(model, seqlen=seqlen, warmup=3, repeat=3, seed=0, **cell),
         **{"environment": ENVIRONMENT} | values | changes,
     )
 
