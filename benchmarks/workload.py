@@ -158,7 +158,7 @@ def fresh_model(name: str, ratio: float = 0.0):
     source, layers = PROFILE.models[name]
     smaller = {"state_size": kept_states(source, ratio)} if ratio else {}
     model = load_model(source, layers=layers, device=device(), **smaller)
-    require_backend(model.backend)
+    require_backend(model.packages if hasattr(model, "packages") else model.backend)  # its older name
     return model.model
 
 

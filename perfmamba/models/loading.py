@@ -8,7 +8,6 @@ transformers itself does not read). Out: a `LoadedModel` in eval mode.
 Weights are read from safetensors where there are any; .bin files are unpickled with `weights_only`.
 """
 
-import importlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from perfmamba.models.original import is_original_config, load_original
 from perfmamba.models.shapes import PUBLISHED_SHAPES, checked_layers, published_config
 
 if TYPE_CHECKING:
-    from transformers import Mamba2Config, MambaConfig, PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 _SMALL_FILES = ["config.json", "generation_config.json", "*.index.json"]
 _SUGGESTIONS = 3
@@ -42,7 +41,7 @@ class LoadedModel:
         model: a transformers causal language model in eval mode.
         generation: 1 for Mamba-1, 2 for Mamba-2.
         weights: `random (seed N)`, `checkpoint`, or `checkpoint (revision R)` from the hub.
-        backend: the package that runs `conv` and the one that runs `ssm`.
+        packages: the package that runs `conv` and the one that runs `ssm`.
         layers: number of blocks loaded.
         full_layers: number of blocks of the whole model.
     """
@@ -51,7 +50,7 @@ class LoadedModel:
     model: "PreTrainedModel"
     generation: Generation
     weights: str
-    backend: dict[str, str]
+    packages: dict[str, str]
     layers: int
     full_layers: int
 
@@ -85,7 +84,8 @@ def load_model(
     name = model_name(source, layers=layers)
     if source in PUBLISHED_SHAPES:
         full_layers = PUBLISHED_SHAPES[source].n_layer
-        model = _random_model(published_config(source, layers=layers, state_size=state_size), dtype, seed)
+        config = published_config(source, layers=layers, state_size=state_size)
+        model = random_model(config, seed=seed, dtype=dtype)
         weights = f"random (seed {seed})"
     elif state_size is not None:
         raise ModelError(f"state_size={state_size}: {name} is a checkpoint, whose weights fix its state size")
@@ -104,19 +104,30 @@ def load_model(
         model=model,
         generation=components.generation,
         weights=weights,
-        backend=running_packages(model),
+        packages=running_packages(model),
         layers=int(model.config.num_hidden_layers),
         full_layers=full_layers,
     )
 
 
-def _random_model(config: "MambaConfig | Mamba2Config", dtype: torch.dtype, seed: int) -> "PreTrainedModel":
+def random_model(
+    config: "PretrainedConfig", *, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> "PreTrainedModel":
+    """Return a causal language model in eval mode, whose weights depend on the arguments alone.
+
+    Args:
+        config: a configuration of transformers, such as `published_config(name)`.
+        seed: seeds the weights; torch's own generator stays as it is.
+        dtype: the dtype of the weights.
+    """
     import transformers
 
     auto_model: Any = transformers.AutoModelForCausalLM
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: PreTrainedModel = auto_model.from_config(config, dtype=dtype)
+    # in train mode transformers looks for a fused kernel; there is no dropout that needs it
+    model.train(mode=False)
     return model
 
 
@@ -204,7 +215,8 @@ def _load_transformers(
 ) -> tuple["PreTrainedModel", int]:
     import transformers
 
-    importlib.import_module("perfmamba.models.bridged")  # registers the class of models with a bridge
+    import perfmamba.models.bridged  # noqa: F401  # registers the class of models with a bridge
+
     auto_model: Any = transformers.AutoModelForCausalLM
     try:
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)

@@ -17,11 +17,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from perfmamba.evaluation.perplexity import TextScore, token_nats
+from perfmamba.models import random_model
 from perfmamba.models.shapes import mamba2_config
 from perfmamba.training.checkpoint import save_checkpoint
 from perfmamba.training.commands import reporting, training_command
 from perfmamba.training.leads import PACKAGE, wikipedia_leads
-from perfmamba.training.trainable import descend, trainable, untrained
+from perfmamba.training.trainable import descend, trainable
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -75,7 +76,7 @@ def language_model(*, seed: int, vocabulary: int = VOCABULARY) -> "PreTrainedMod
     config = mamba2_config(
         d_model=128, n_layer=3, vocab_size=vocabulary, d_state=64, headdim=32, chunk_size=64
     )
-    return untrained(config, seed=seed)
+    return random_model(config, seed=seed)
 
 
 def byte_pair_tokenizer(text: str, *, vocabulary: int = VOCABULARY) -> "Tokenizer":

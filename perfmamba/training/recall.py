@@ -17,10 +17,11 @@ from torch.nn import functional
 
 from perfmamba.errors import InputError
 from perfmamba.evaluation.recall import UNSCORED, RecallTask, accuracy, recall_batch
+from perfmamba.models import random_model
 from perfmamba.models.shapes import mamba1_config, mamba2_config
 from perfmamba.training.checkpoint import save_checkpoint
 from perfmamba.training.commands import reporting, training_command
-from perfmamba.training.trainable import descend, trainable, untrained
+from perfmamba.training.trainable import descend, trainable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -98,9 +99,9 @@ def recall_model(kind: Kind, *, seed: int, vocabulary: int = 256) -> "PreTrained
     """
     shape: dict[str, Any] = {"d_model": 64, "n_layer": 2, "vocab_size": vocabulary}
     if kind == "mamba":
-        return untrained(mamba1_config(**shape), seed=seed)
+        return random_model(mamba1_config(**shape), seed=seed)
     # short chunks: transformers' torch function pads every sequence to a multiple of one
-    return untrained(mamba2_config(**shape, d_state=64, headdim=32, chunk_size=32), seed=seed)
+    return random_model(mamba2_config(**shape, d_state=64, headdim=32, chunk_size=32), seed=seed)
 
 
 def train(model: "PreTrainedModel", curriculum: Sequence[Stage], *, seed: int) -> Iterator[Progress]:

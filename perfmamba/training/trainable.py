@@ -1,8 +1,8 @@
 """Small models that can be trained on a CPU in minutes.
 
-In: a configuration and a seed. Out: an untrained model; while it is `trainable`, transformers' own torch
-functions run it, for they have gradients and this project's kernels have not. The one exception is the scan
-of Mamba-1, which is written anew here.
+In: a model, such as `random_model` makes. While it is `trainable`, transformers' own torch functions run it,
+because they have gradients and this project's kernels do not. The exception is the scan of Mamba-1, which is
+written here.
 """
 
 import inspect
@@ -18,20 +18,7 @@ from perfmamba.models.backends import use_backend
 from perfmamba.models.mixers import choose_functions, component_map
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
-
-
-def untrained(config: "PretrainedConfig", *, seed: int) -> "PreTrainedModel":
-    """A causal language model whose weights depend on the configuration and the seed alone."""
-    import transformers
-
-    auto_model: Any = transformers.AutoModelForCausalLM
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model: PreTrainedModel = auto_model.from_config(config)
-    # transformers looks for a fused kernel in train mode; there is no dropout that would need it
-    model.train(mode=False)
-    return model
+    from transformers import PreTrainedModel
 
 
 @contextmanager

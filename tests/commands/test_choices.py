@@ -10,7 +10,7 @@ from perfmamba.pruning.scores import SCORES
 
 
 def test_choices_are_what_the_package_offers():
-    assert get_args(choices.Backend) == BACKENDS
+    assert get_args(choices.Backend) == tuple(BACKENDS)
     assert get_args(choices.Score) == SCORES
     assert get_args(choices.Bridge) == BRIDGES
     assert choices.Mode == Mode

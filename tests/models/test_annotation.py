@@ -150,7 +150,7 @@ from perfmamba.models.mixers import backend_packages
 tokens = torch.arange(12).reshape(2, 6)
 for name in ("mamba-130m", "mamba2-130m"):
     loaded = load_model(name, layers=1)
-    assert loaded.backend["ssm"] == "torch"
+    assert loaded.packages["ssm"] == "torch"
     packages = backend_packages(component_map(loaded.model), torch.device("cuda"))
     assert packages["ssm"] == "mamba_ssm", packages
     model = loaded.model

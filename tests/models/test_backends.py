@@ -1,8 +1,11 @@
 """Choosing what runs a model's scans: the numbers stay, and so does every other model."""
 
 import copy
+import subprocess
+import sys
 from functools import cache
 
+import perfmamba_kernels
 import pytest
 import torch
 from perfmamba_kernels import KernelError
@@ -22,7 +25,7 @@ from transformers import (
 
 from perfmamba.components import component_range
 from perfmamba.errors import ModelError
-from perfmamba.models import annotate, load_model, running_packages, use_backend
+from perfmamba.models import BACKENDS, annotate, load_model, running_packages, use_backend
 
 TOKENS = torch.randint(0, 100, (3, 45), generator=torch.Generator().manual_seed(0))
 MASK = torch.ones_like(TOKENS)
@@ -135,7 +138,7 @@ def close(one, other):
     assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("backend", ["torch", "reference"])
+@pytest.mark.parametrize("backend", [name for name, backend in BACKENDS.items() if not backend.needs])
 def test_a_backend_gives_the_logits_of_transformers(model, backend):
     expected = outputs(model)
     use_backend(model, backend)
@@ -231,6 +234,21 @@ def test_packed_sequences_are_refused():
     use_backend(model, None)
 
 
+def test_the_registry_names_every_backend_of_the_kernels():
+    assert list(BACKENDS) == ["hf", "mamba_ssm", *perfmamba_kernels.BACKENDS]
+    assert all(name == backend.name and backend.label for name, backend in BACKENDS.items())
+
+
+def test_the_names_are_known_without_torch():
+    script = """
+import sys
+from perfmamba.models import BACKENDS
+print(*BACKENDS, "torch" in sys.modules, "transformers" in sys.modules)
+"""
+    finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert finished.stdout.split() == [*BACKENDS, "False", "False"]
+
+
 def test_a_model_without_mamba_is_refused():
     with pytest.raises(ModelError, match="Linear has no Mamba mixer"):
         use_backend(torch.nn.Linear(2, 2), "torch")
@@ -238,4 +256,4 @@ def test_a_model_without_mamba_is_refused():
 
 def test_a_model_is_loaded_with_a_backend():
     loaded = load_model("mamba2-130m", layers=1, backend="torch")
-    assert loaded.backend["ssm"] == "perfmamba_kernels (torch)"
+    assert loaded.packages["ssm"] == "perfmamba_kernels (torch)"

@@ -61,7 +61,7 @@ def test_random_weights_depend_on_the_seed_alone():
     assert torch.equal(weight, again.model.backbone.layers[0].mixer.in_proj.weight)
     assert not torch.equal(weight, other.model.backbone.layers[0].mixer.in_proj.weight)
     assert first.generation == 2
-    assert first.backend == {"conv": "torch", "ssm": "torch"}
+    assert first.packages == {"conv": "torch", "ssm": "torch"}
     assert (first.name, first.weights, first.layers, first.full_layers) == (
         "mamba2-130m",
         "random (seed 3)",

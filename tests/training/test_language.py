@@ -7,7 +7,7 @@ import torch
 
 from perfmamba.errors import InputError
 from perfmamba.evaluation.perplexity import TextScore, text_score
-from perfmamba.models import load_model
+from perfmamba.models import load_model, random_model
 from perfmamba.models.shapes import mamba2_config
 from perfmamba.models.tokenizing import text_encoder
 from perfmamba.training import language
@@ -20,7 +20,6 @@ from perfmamba.training.language import (
     model_card,
     train,
 )
-from perfmamba.training.trainable import untrained
 from tests.training.wikipedia import install_leads, lead
 
 VOCABULARY = 320
@@ -40,7 +39,7 @@ def texts(tokenizer):
 
 def trained(texts, epochs):
     config = mamba2_config(d_model=32, n_layer=1, vocab_size=VOCABULARY, d_state=8, headdim=16, chunk_size=64)
-    model = untrained(config, seed=0)
+    model = random_model(config, seed=0)
     return model, list(train(model, texts, seed=0, epochs=epochs))
 
 
