@@ -1,67 +1,73 @@
 """`perfmamba activity`: what the states of a model do, as a file, a figure and a table."""
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from perfmamba.commands import Several, Switch, show
+from cyclopts import Parameter
+
 from perfmamba.commands.choices import Score
-from perfmamba.commands.loading import loaded_model
+from perfmamba.commands.loading import let_threads_sleep, loaded_model
+from perfmamba.commands.options import (
+    CALIBRATION_HELP,
+    Batch,
+    Device,
+    Dtype,
+    Force,
+    Layers,
+    Model,
+    Seed,
+    SequenceLength,
+    Several,
+    Tokenizer,
+    Tokens,
+    TrustRemoteCode,
+)
 from perfmamba.errors import InputError
 from perfmamba.files import make_folder
+from perfmamba.terminal import progress_bar, show, show_table, tell
+
+if TYPE_CHECKING:
+    from perfmamba.models import LoadedModel
+    from perfmamba.pruning.activity import Activity
+    from perfmamba.pruning.measuring import CalibrationPlan
 
 
 def activity(
-    model: str,
+    model: Model,
     /,
     *,
-    calibration: str,
+    calibration: Annotated[str, Parameter(help=CALIBRATION_HELP)],
     out: Path,
-    tokens: int = 32768,
-    batch: int = 8,
-    seqlen: int = 512,
-    tokenizer: str | None = None,
+    tokens: Tokens = 32768,
+    batch: Batch = 8,
+    seqlen: SequenceLength = 512,
+    tokenizer: Tokenizer = None,
     score: Annotated[tuple[Score, ...], Several] = ("paper", "output"),
-    layers: int | None = None,
-    device: str | None = None,
-    dtype: str = "float32",
-    seed: int = 0,
-    force: Annotated[bool, Switch] = False,
-    trust_remote_code: Annotated[bool, Switch] = False,
+    layers: Layers = None,
+    device: Device = None,
+    dtype: Dtype = "float32",
+    seed: Seed = 0,
+    force: Force = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
-    """See what each state of a model does on calibration data; prune can use the file.
+    """Measure what each state of a model does on calibration data; `prune` can use the file.
 
-    Beside the file, Figure 3 of the paper is drawn as .svg and .html: states by layers, a panel a score.
+    Figure 3 of the paper is drawn beside the file, as .svg and .html: states by layers, one panel a score.
 
     Args:
-        model: A published shape (seeded random weights), a checkpoint folder, or a hub id.
-        calibration: A text file, a .npy file or folder of token arrays, hub:OWNER/NAME[:CONFIG[:SPLIT]], or
-            random.
         out: The file to write, .safetensors.
-        tokens: How many tokens to use at most.
-        batch: Sequences at once.
-        seqlen: Tokens of a sequence.
-        tokenizer: Folder or hub id of the tokenizer for text; by default the model's own, or bytes.
-        score: What the figure shows.
-        layers: Keep only the first blocks, for small machines.
-        device: cpu, cuda or cuda:INDEX; by default the GPU if there is one.
-        dtype: float32, bfloat16 or float16.
-        seed: Seeds random weights and random tokens.
-        force: Replace a file that is there already.
-        trust_remote_code: Let transformers run Python files that a checkpoint brings.
+        score: The scores that the figure shows.
     """
     if out.suffix != ".safetensors":
         raise InputError(f"--out {out}: give a file that ends in .safetensors")
     if out.exists() and not force:
         raise InputError(f"--out {out} is there already; give another file, or --force to replace it")
 
-    from perfmamba.pruning.measuring import CalibrationPlan, measure_activity
+    let_threads_sleep()
+    from perfmamba.pruning.measuring import CalibrationPlan
     from perfmamba.report.activity_figure import activity_chart
     from perfmamba.report.activity_table import activity_table
     from perfmamba.report.charts import require_altair, save_chart
-    from perfmamba.table import render
 
     plan = CalibrationPlan(calibration, tokens, batch, seqlen, seed, tokenizer)
     loaded = loaded_model(
@@ -72,30 +78,30 @@ def activity(
         seed=seed,
         trust_remote_code=trust_remote_code,
     )
-    with calibration_progress(tokens) as (on_batch, on_warning):
-        try:
-            require_altair()
-            drawn = True
-        except InputError as error:
-            on_warning(f"no figure will be drawn: {error}")
-            drawn = False
-        measured = measure_activity(loaded, model, plan, on_batch=on_batch, on_warning=on_warning)
+    try:
+        require_altair()
+        is_drawn = True
+    except InputError as error:  # it is optional, and all numbers are there without it
+        tell(f"warning: no figure will be drawn: {error}")
+        is_drawn = False
+    measured = measured_activity(loaded, model, plan)
     make_folder(out.parent)
     measured.save(out)
     title = f"What the states of {loaded.name} do on {measured.provenance['data']}"
-    figures = save_chart(activity_chart(measured, score, title=title), out) if drawn else ()
-    show(render(activity_table(measured, title=title), "text"))
+    figures = save_chart(activity_chart(measured, score, title=title), out) if is_drawn else ()
+    show_table(activity_table(measured, title=title))
     show(f"Written: {', '.join(map(str, (out, *figures)))}")
 
 
-@contextmanager
-def calibration_progress(tokens: int) -> Iterator[tuple[Callable[[int], None], Callable[[str], None]]]:
-    """A progress bar over calibration tokens on stderr.
+def measured_activity(loaded: "LoadedModel", source: str, plan: "CalibrationPlan") -> "Activity":
+    """Measure the activity of a model's states, with a progress bar; errors as `measure_activity`."""
+    from perfmamba.pruning.measuring import measure_activity
 
-    Yields:
-        What to call with the tokens of each batch, and what to call with a warning.
-    """
-    from perfmamba.commands.bars import counting
-
-    with counting("calibration tokens", tokens) as on_batch:
-        yield on_batch, lambda warning: print(f"warning: {warning}", file=sys.stderr)
+    with progress_bar("calibration tokens", plan.tokens) as bar:
+        return measure_activity(
+            loaded,
+            source,
+            plan,
+            on_batch=bar.advance,
+            on_warning=lambda warning: bar.tell(f"warning: {warning}"),
+        )

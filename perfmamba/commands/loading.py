@@ -1,4 +1,4 @@
-"""Models for the commands that run them: from what the options say to models that are ready."""
+"""Models for the verbs that run small ones: from what the options say to models that are ready."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from perfmamba.models import LoadedModel
 
-# Threads that wait for each other spin, unless OpenMP is told otherwise before torch is imported: beside
-# other work, a small model takes many times as long. (`profile` measures, and leaves torch as it is.)
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+def let_threads_sleep() -> None:
+    """Tell OpenMP that threads which wait for each other sleep; call it before torch is imported.
+
+    By default they spin, and beside other work a small model takes many times as long. `profile` measures
+    torch as it is, and does not call this.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def loaded_model(
@@ -22,7 +27,7 @@ def loaded_model(
     seed: int = 0,
     trust_remote_code: bool = False,
 ) -> "LoadedModel":
-    """`load_model` with device and dtype by name.
+    """Load a model as `load_model` does, with device and dtype by name.
 
     Raises:
         DeviceError: if there is no such device.
@@ -50,7 +55,7 @@ def loaded_models(
     dtype: str = "float32",
     trust_remote_code: bool = False,
 ) -> Iterator[tuple[str, "LoadedModel"]]:
-    """Each source with its model, loaded when its turn comes; errors as `loaded_model`."""
+    """Yield each source with its model, loaded when its turn comes; errors as `loaded_model`."""
     for source in sources:
         loaded = loaded_model(
             source, backend=backend, device=device, dtype=dtype, trust_remote_code=trust_remote_code

@@ -1,49 +1,49 @@
 """`perfmamba perplexity`: how well models predict a text."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
-
-from perfmamba.commands import Switch, show
-from perfmamba.commands.choices import Backend
-from perfmamba.commands.loading import loaded_models
+from perfmamba.commands.loading import let_threads_sleep, loaded_models
+from perfmamba.commands.options import (
+    Backend,
+    Device,
+    Dtype,
+    Format,
+    Models,
+    SequenceLength,
+    Tokenizer,
+    TrustRemoteCode,
+)
 from perfmamba.errors import InputError
-from perfmamba.table import Column, Table, TableFormat, render
+from perfmamba.table import Column, Table
+from perfmamba.terminal import progress_bar, show_table
 
 if TYPE_CHECKING:
     from perfmamba.evaluation.perplexity import TextScore
 
 
 def perplexity(
-    models: Annotated[list[str], Parameter(negative="")],
+    models: Models,
     /,
     *,
     text: Path,
-    seqlen: int = 1024,
+    seqlen: SequenceLength = 1024,
     stride: int = 512,
-    tokenizer: str | None = None,
+    tokenizer: Tokenizer = None,
     backend: Backend = "torch",
-    device: str | None = None,
-    dtype: str = "float32",
-    format: TableFormat = "text",  # noqa: A002  # the option's name
-    trust_remote_code: Annotated[bool, Switch] = False,
+    device: Device = None,
+    dtype: Dtype = "float32",
+    format: Format = "text",
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
-    """Predict every token of a text, and say how surprising it was: bits per byte and per token, perplexity.
+    """Measure how well models predict a text: bits per byte and per token, and perplexity.
 
     Args:
-        models: Checkpoint folders, hub ids or published shapes, pruned ones too.
         text: A UTF-8 text.
-        seqlen: Tokens that the model sees at once.
-        stride: Tokens that this window moves on by; a token is predicted from seqlen - stride or more others.
-        tokenizer: Folder or hub id of a tokenizer; by default the model's own, and bytes if it has none.
-        backend: What runs the convolutions and scans.
-        device: cpu, cuda or cuda:INDEX; by default the GPU if there is one.
-        dtype: float32, bfloat16 or float16.
-        format: text, markdown, latex, csv, html or json.
-        trust_remote_code: Let transformers run Python files that a checkpoint brings.
+        stride: Tokens by which the window of seqlen tokens moves on; each token is predicted from at least
+            seqlen - stride tokens before it.
     """
-    from perfmamba.commands.bars import counting
+    let_threads_sleep()
     from perfmamba.evaluation.perplexity import text_score
     from perfmamba.models.tokenizing import encoded_blocks, text_encoder
 
@@ -55,10 +55,12 @@ def perplexity(
     ):
         encoder = text_encoder(tokenizer or source, vocabulary=int(loaded.model.config.vocab_size))
         total = sum(map(len, encoded_blocks(text, encoder)))
-        with counting(loaded.name, total) as advance:
-            score = text_score(loaded.model, text, encoder, seqlen=seqlen, stride=stride, on_tokens=advance)
+        with progress_bar(loaded.name, total) as bar:
+            score = text_score(
+                loaded.model, text, encoder, seqlen=seqlen, stride=stride, on_tokens=bar.advance
+            )
         rows.append((loaded.name, encoder.name, score))
-    show(render(_table(rows, text, seqlen, stride), format))
+    show_table(_table(rows, text, seqlen, stride), format)
 
 
 def _table(scored: list[tuple[str, str, "TextScore"]], text: Path, seqlen: int, stride: int) -> Table:
@@ -70,7 +72,7 @@ def _table(scored: list[tuple[str, str, "TextScore"]], text: Path, seqlen: int, 
         Column("perplexity", "Perplexity", ",.2f"),
         Column("tokens", "Tokens", ",d"),
         Column("bytes", "Bytes", ",d"),
-        Column("encoder", "Made by"),
+        Column("encoder", "Tokens from"),
     )
     rows = tuple(
         (
@@ -91,6 +93,6 @@ def _table(scored: list[tuple[str, str, "TextScore"]], text: Path, seqlen: int, 
         rows=rows,
         notes=(
             f"Windows of {seqlen} tokens that move on by {stride}; each token is predicted once.",
-            "Perplexity and numbers per token compare models of one tokenizer, bits per byte all.",
+            "Bits per byte compare any two models; the other numbers only models with the same tokenizer.",
         ),
     )

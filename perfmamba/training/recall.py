@@ -1,9 +1,9 @@
-"""Train a small Mamba on multi-query associative recall, from nothing to hardly an error in minutes.
+"""Train a small Mamba on multi-query associative recall, until it makes hardly an error, in minutes.
 
     python -m perfmamba.training.recall --seed 0 --out recall-seed0
 
 In: a seed and a curriculum. Out: a checkpoint folder that transformers loads, with a card. The curriculum
-is what makes it quick: few pairs in short sequences first, and the next stage as soon as one is mastered.
+makes training quick: it begins with few pairs in short sequences, and goes on as soon as a stage is mastered.
 """
 
 import platform
@@ -19,9 +19,10 @@ from perfmamba.errors import InputError
 from perfmamba.evaluation.recall import UNSCORED, RecallTask, accuracy, recall_batch
 from perfmamba.models import random_model
 from perfmamba.models.shapes import mamba1_config, mamba2_config
+from perfmamba.terminal import progress_bar
 from perfmamba.training.checkpoint import save_checkpoint
-from perfmamba.training.commands import reporting, training_command
-from perfmamba.training.trainable import descend, trainable
+from perfmamba.training.commands import training_command
+from perfmamba.training.trainable import TrainingCheck, descend, trainable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -37,7 +38,7 @@ _WEIGHT_DECAY = 0.1
 _WARMUP_STEPS = 50
 _CHECK_EVERY = 50
 _CHECK_SAMPLES = 128
-_CHECK_SEED = 1_000_003  # what training stops by is not what anybody measures with
+_CHECK_SEED = 1_000_003  # training must not stop by the sequences that people measure with: small seeds
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,9 @@ class Stage:
 
     Attributes:
         task: what is asked.
-        steps: how many optimizer steps it may take.
-        mastered: the accuracy at which it ends; None for a stage that takes all its steps while the learning
-            rate falls to 0.
+        steps: the most optimizer steps that it takes.
+        mastered: the accuracy at which the stage ends; None for a stage that takes all its steps, while the
+            learning rate falls to 0.
     """
 
     task: RecallTask
@@ -63,83 +64,66 @@ CURRICULA: dict[Kind, tuple[Stage, ...]] = {
         Stage(RecallTask(pairs=8, length=64), steps=3000, mastered=0.99),
         Stage(RecallTask(pairs=8, length=64), steps=400),
     ),
-    # a quarter of the states to tell keys apart by: of 8 pairs it learns nine in ten, and slowly
+    # Mamba-1 has a quarter of the states to tell keys apart by: it learns 8 pairs slowly, and only to 90%.
     "mamba": (
         Stage(RecallTask(pairs=2, length=16), steps=3000, mastered=0.9),
         Stage(RecallTask(pairs=4, length=32), steps=3000, mastered=0.95),
         Stage(RecallTask(pairs=4, length=32), steps=800),
     ),
 }
-"""For each kind, the way to the task that its checkpoints are measured by."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training run is.
-
-    Attributes:
-        stage: index into the curriculum.
-        step: optimizer steps in this stage.
-        total_steps: optimizer steps in all stages so far.
-        loss: nats a query, of the last batch.
-        checked: accuracy on held-out sequences of the stage's task.
-    """
-
-    stage: int
-    step: int
-    total_steps: int
-    loss: float
-    checked: "Proportion"
+"""For each kind, the stages; the last one trains the task that its checkpoints are measured with."""
 
 
 def recall_model(kind: Kind, *, seed: int, vocabulary: int = 256) -> "PreTrainedModel":
-    """An untrained model of two layers and 64 channels, whose weights depend on the seed alone.
+    """Return an untrained model of two layers and 64 channels, whose weights depend on the seed alone.
 
     Mamba-2 has N = 64 and 4 heads of 32 channels, Mamba-1 its usual N = 16.
     """
     shape: dict[str, Any] = {"d_model": 64, "n_layer": 2, "vocab_size": vocabulary}
     if kind == "mamba":
         return random_model(mamba1_config(**shape), seed=seed)
-    # short chunks: transformers' torch function pads every sequence to a multiple of one
+    # Short chunks, because transformers' torch function pads every sequence to a multiple of a chunk.
     return random_model(mamba2_config(**shape, d_state=64, headdim=32, chunk_size=32), seed=seed)
 
 
-def train(model: "PreTrainedModel", curriculum: Sequence[Stage], *, seed: int) -> Iterator[Progress]:
-    """Train a model in place, one stage after the other, and say how it goes every 50 steps.
+def train(
+    model: "PreTrainedModel", curriculum: Sequence[Stage], *, seed: int
+) -> Iterator[TrainingCheck["Proportion"]]:
+    """Train a model in place, one stage after the other, and measure it every 50 steps.
 
-    The same for the same seed, model, machine and number of threads.
+    The result is the same for the same seed, model, machine and number of threads.
 
     Raises:
         InputError: if a stage is not mastered in its steps.
     """
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
-    total_steps = 0
+    steps_before = 0
     with trainable(model):
         for index, stage in enumerate(curriculum):
             for step in range(1, stage.steps + 1):
-                total_steps += 1
-                rate = _learning_rate(stage, step, total_steps)
-                loss = _optimize(model, optimizer, rate, stage.task, generator)
+                rate = _learning_rate(stage, step, steps_before + step)
+                _optimize(model, optimizer, rate, stage.task, generator)
                 if step % _CHECK_EVERY and step != stage.steps:
                     continue
-                checked = accuracy(model, stage.task, samples=_CHECK_SAMPLES, seed=_CHECK_SEED)
-                yield Progress(index, step, total_steps, loss, checked)
-                if stage.mastered is not None and checked.value >= stage.mastered:
+                answered = accuracy(model, stage.task, samples=_CHECK_SAMPLES, seed=_CHECK_SEED)
+                yield TrainingCheck(step, stage.steps, answered, index, steps_before)
+                if stage.mastered is not None and answered.value >= stage.mastered:
                     break
             else:
-                _require_no_goal(stage, checked)
+                _require_no_goal(stage, answered)
+            steps_before += step
 
 
-def _require_no_goal(stage: Stage, checked: "Proportion") -> None:
-    """A stage has taken all its steps: that is as it should be if it has no goal.
+def _require_no_goal(stage: Stage, answered: "Proportion") -> None:
+    """See that a stage which has taken all its steps had no goal to reach first.
 
     Raises:
         InputError: if it has one.
     """
     if stage.mastered is not None:
         raise InputError(
-            f"{stage.task.pairs} pairs in {stage.task.length} tokens: accuracy {checked.value:.3f} "
+            f"{stage.task.pairs} pairs in {stage.task.length} tokens: accuracy {answered.value:.3f} "
             f"after {stage.steps} steps, not {stage.mastered}; try another seed"
         )
 
@@ -157,29 +141,30 @@ def _optimize(
     rate: float,
     task: RecallTask,
     generator: torch.Generator,
-) -> float:
-    """One step on the next batch; gives its loss, nats a query."""
+) -> None:
+    """Take one step on the next batch."""
     batch = recall_batch(task, _BATCH, generator)
     logits = model(batch.tokens, use_cache=False).logits  # (b, l, vocabulary)
     loss = functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=UNSCORED)
     descend(model, optimizer, loss, learning_rate=rate)
-    return loss.item()
 
 
-def model_card(kind: Kind, seed: int, threads: int, state: Progress, curriculum: Sequence[Stage]) -> str:
-    """What a checkpoint is and where it comes from, in Markdown."""
+def model_card(
+    kind: Kind, seed: int, threads: int, check: TrainingCheck["Proportion"], curriculum: Sequence[Stage]
+) -> str:
+    """Return what a checkpoint is and where it comes from, in Markdown."""
     import transformers
 
-    task = curriculum[state.stage].task
-    low, high = state.checked.interval()
+    task = curriculum[check.stage].task
+    low, high = check.measured.interval()
     return f"""# A small {_TITLES[kind]} for multi-query associative recall
 
 Two layers, 64 channels, vocabulary of 256; trained on sequences that are made from a seed, no data set.
 
     python -m perfmamba.training.recall --kind {kind} --seed {seed} --threads {threads} --out FOLDER
 
-- {state.total_steps} steps of {_BATCH} sequences, at last of {task.pairs} pairs in {task.length} tokens.
-- Accuracy on such sequences, held out: {state.checked.value:.4f} (95%: {low:.4f} to {high:.4f}).
+- {check.total_steps} steps of {_BATCH} sequences, at last of {task.pairs} pairs in {task.length} tokens.
+- Accuracy on such sequences, held out: {check.measured.value:.4f} (95%: {low:.4f} to {high:.4f}).
 - torch {torch.__version__}, transformers {transformers.__version__}, {platform.machine()}.
 
 Measure it: `perfmamba recall FOLDER --pairs {task.pairs} --length {task.length}`
@@ -193,14 +178,12 @@ def run(kind: Kind, seed: int, threads: int, folder: Path) -> None:
         InputError: if a stage is not mastered, or the folder cannot be written.
     """
     model, curriculum = recall_model(kind, seed=seed), CURRICULA[kind]
-    with reporting(f"{kind} seed {seed}", total=len(curriculum)) as report:
-        for state in train(model, curriculum, seed=seed):
-            save_checkpoint(model, folder, model_card(kind, seed, threads, state, curriculum))
-            task = curriculum[state.stage].task
-            report(
-                state.stage,
-                f"step {state.total_steps}: {task.pairs} pairs, accuracy {state.checked.value:.3f}",
-            )
+    with progress_bar(f"{kind} seed {seed}", len(curriculum), keep=True) as bar:
+        for check in train(model, curriculum, seed=seed):
+            save_checkpoint(model, folder, model_card(kind, seed, threads, check, curriculum))
+            pairs = curriculum[check.stage].task.pairs
+            bar.reach(check.stage)
+            bar.note(f"step {check.total_steps}: {pairs} pairs, accuracy {check.measured.value:.3f}")
 
 
 def main(
@@ -213,7 +196,7 @@ def main(
     """Train a small model on multi-query associative recall; Ctrl-C keeps the last checkpoint.
 
     Args:
-        out: Folder for the checkpoint, which is written again and again as the model gets better.
+        out: Folder for the checkpoint, which is written after each check of the model.
         kind: mamba2 or mamba.
         seed: Seeds the weights and the sequences.
         threads: CPU threads; their number changes the last digits.

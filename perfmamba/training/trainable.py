@@ -8,7 +8,8 @@ written here.
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -35,10 +36,37 @@ def trainable(model: "PreTrainedModel") -> Iterator[None]:
             hook.remove()
 
 
+Measured_co = TypeVar("Measured_co", covariant=True)
+
+
+@dataclass(frozen=True)
+class TrainingCheck(Generic[Measured_co]):
+    """How good a model is at one moment of its training.
+
+    Attributes:
+        step: optimizer steps so far, in this stage of the training.
+        steps: the most steps that the stage takes.
+        measured: how the model does on data that it is not trained on.
+        stage: the number of the stage, from 0.
+        steps_before: optimizer steps in all stages before this one.
+    """
+
+    step: int
+    steps: int
+    measured: Measured_co
+    stage: int = 0
+    steps_before: int = 0
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps so far, in all stages."""
+        return self.steps_before + self.step
+
+
 def descend(
     model: "PreTrainedModel", optimizer: torch.optim.Optimizer, loss: Tensor, *, learning_rate: float
 ) -> None:
-    """One step of an optimizer down the gradient of a loss, cut to a norm of 1."""
+    """Take one step of an optimizer down the gradient of a loss, clipped to a norm of 1."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
     optimizer.zero_grad()

@@ -12,7 +12,6 @@ from perfmamba.models.shapes import mamba2_config
 from perfmamba.models.tokenizing import text_encoder
 from perfmamba.training import language
 from perfmamba.training.language import (
-    Progress,
     byte_pair_tokenizer,
     corpus,
     language_model,
@@ -20,6 +19,7 @@ from perfmamba.training.language import (
     model_card,
     train,
 )
+from perfmamba.training.trainable import TrainingCheck
 from tests.training.wikipedia import install_leads, lead
 
 VOCABULARY = 320
@@ -61,9 +61,9 @@ def test_it_learns_the_language(texts):
     _, (after,) = trained(texts, epochs=40)
     assert before.step == before.steps == round(len(texts.training) / (16 * 256))
     assert after.step == after.steps == round(40 * len(texts.training) / (16 * 256))
-    assert after.held_out.perplexity < before.held_out.perplexity / 4 < VOCABULARY
-    assert after.held_out.tokens == len(texts.held_out) - 1
-    assert after.held_out.bytes == len(HELD_OUT)
+    assert after.measured.perplexity < before.measured.perplexity / 4 < VOCABULARY
+    assert after.measured.tokens == len(texts.held_out) - 1
+    assert after.measured.bytes == len(HELD_OUT)
 
 
 def test_the_same_seed_gives_the_same_model(texts):
@@ -81,7 +81,7 @@ def test_the_model_is_as_small_as_the_card_says():
 
 def test_the_card_says_how_to_train_and_measure_it_again():
     score = TextScore(nats=1000 * math.log(8), tokens=1000, bytes=2000)
-    card = model_card(7, 2, Progress(step=400, steps=1000, held_out=score), 600_000)
+    card = model_card(7, 2, TrainingCheck(step=400, steps=1000, measured=score), 600_000)
     assert "perfmamba.training.language --seed 7 --threads 2 --out" in card
     assert "400 of 1000 steps of 16 x 256 tokens" in card
     assert "perplexity 8.00, 1.5000 bits per byte\n  (1,000 tokens, 2,000 bytes)" in card
@@ -95,7 +95,7 @@ def interrupted(tmp_path, monkeypatch):
 
     def train_then_stop(model, texts, *, seed):
         score = TextScore(nats=1.0, tokens=1, bytes=1)
-        yield Progress(step=1, steps=2, held_out=score)
+        yield TrainingCheck(step=1, steps=2, measured=score)
         raise KeyboardInterrupt
 
     install_leads(tmp_path / "site")

@@ -9,13 +9,13 @@ from perfmamba.models import load_model
 from perfmamba.training import recall as training
 from perfmamba.training.recall import (
     CURRICULA,
-    Progress,
     Stage,
     main,
     model_card,
     recall_model,
     train,
 )
+from perfmamba.training.trainable import TrainingCheck
 from tests.small_models import small_mamba1, small_mamba2
 
 TASK = RecallTask(pairs=2, length=8, vocabulary=12)
@@ -30,17 +30,17 @@ def trained(stages, make=small_mamba2):
 def test_it_learns_what_it_is_asked(make):
     assert accuracy(make(), TASK, samples=100).value < 0.3
     stages = [Stage(RecallTask(1, 4, 12), 300, mastered=0.95), Stage(TASK, 300, mastered=0.9)]
-    model, states = trained(stages, make)
-    assert [state.stage for state in states] == sorted(state.stage for state in states)
-    assert states[-1].stage == 1
-    assert states[-1].checked.value >= 0.9
-    assert states[-1].total_steps > states[-1].step
+    model, checks = trained(stages, make)
+    assert [check.stage for check in checks] == sorted(check.stage for check in checks)
+    assert checks[-1].stage == 1
+    assert checks[-1].measured.value >= 0.9
+    assert checks[-1].total_steps > checks[-1].step
     assert accuracy(model, TASK, samples=500, seed=5).value > 0.8
 
 
 def test_a_stage_without_a_goal_takes_all_its_steps():
-    _, states = trained([Stage(TASK, 60)])
-    assert [state.step for state in states] == [50, 60]
+    _, checks = trained([Stage(TASK, 60)])
+    assert [check.step for check in checks] == [50, 60]
 
 
 def test_a_stage_that_is_not_mastered():
@@ -75,18 +75,18 @@ def test_a_curriculum_gets_harder(kind):
 
 
 def test_the_card_says_how_to_train_it_again():
-    _, (state,) = trained([Stage(TASK, 2)])
-    card = model_card("mamba2", 7, 2, state, [Stage(TASK, 2)])
+    _, (check,) = trained([Stage(TASK, 2)])
+    card = model_card("mamba2", 7, 2, check, [Stage(TASK, 2)])
     assert "perfmamba.training.recall --kind mamba2 --seed 7 --threads 2 --out" in card
     assert "2 steps of 64 sequences, at last of 2 pairs in 8 tokens" in card
-    assert f"{state.checked.value:.4f}" in card
+    assert f"{check.measured.value:.4f}" in card
 
 
 @pytest.fixture
 def interrupted(monkeypatch):
     def train_then_stop(model, curriculum, *, seed):
-        checked = accuracy(model, RecallTask(), samples=2)
-        yield Progress(stage=0, step=1, total_steps=1, loss=5.5, checked=checked)
+        answered = accuracy(model, RecallTask(), samples=2)
+        yield TrainingCheck(step=1, steps=2, measured=answered)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(training, "train", train_then_stop)

@@ -1,0 +1,41 @@
+"""`perfmamba parse`: what each part of a trace costs."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from perfmamba.commands.options import Format, Switch
+from perfmamba.errors import InputError
+from perfmamba.terminal import show_table
+
+_LABEL_WIDTH = 100
+
+
+def parse(
+    traces: Annotated[list[Path], Parameter(negative="")],
+    /,
+    *,
+    by: Literal["component", "layer", "kernel", "op"] = "component",
+    top: int | None = None,
+    format: Format = "text",
+    partial: Annotated[bool, Switch] = False,
+) -> None:
+    """Break a Kineto trace down by component, layer, kernel or operator.
+
+    Args:
+        traces: Traces of any torch profiler, .json or .json.gz.
+        by: What a row is. A trace without PerfMamba's ranges is split by the ranges, modules or operators
+            that it has.
+        top: Show only the costliest rows, and the sum of the others.
+        partial: Read a truncated trace up to the cut.
+    """
+    from perfmamba import api
+
+    if top is not None and top < 1:
+        raise InputError(f"--top {top}: give a number of at least 1")
+    if len(traces) > 1 and format in {"csv", "json"}:
+        raise InputError(f"--format {format} takes one trace at a time; you gave {len(traces)}")
+    width = _LABEL_WIDTH if format == "text" else None
+    for path in traces:
+        show_table(api.parse(path, by=by, partial=partial).table(top, label_width=width), format)
