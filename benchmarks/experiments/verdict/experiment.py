@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.experiments.verdict import planting, stock
 from benchmarks.meter.compare.builds import build
-from benchmarks.meter.compare.duel import BUDGET_S, MIN_EFFECT, Cell, Comparison
+from benchmarks.meter.compare.duel import BUDGET_S, MIN_EFFECT, ComparedCell, Comparison
 
 EQUAL = 0.0
 PLANTED = (0.03, 0.05, 0.1, 0.2)
@@ -80,12 +80,12 @@ def _meter(clone: Path, base: str, head: str) -> dict[str, dict[str, str]]:
     return {str(1 + MIN_EFFECT): said}
 
 
-def _chosen(benchmarks: Any) -> list[Cell]:
-    cells = [cell for benchmark in benchmarks for cell in Cell.of(benchmark)]
+def _chosen(benchmarks: Any) -> list[ComparedCell]:
+    cells = [cell for benchmark in benchmarks for cell in ComparedCell.of(benchmark)]
     return [cell for cell in cells if any(_is(cell, *wanted) for wanted in CELLS.values())]
 
 
-def _is(cell: Cell, benchmark: str, params: set[str]) -> bool:
+def _is(cell: ComparedCell, benchmark: str, params: set[str]) -> bool:
     return cell.benchmark.startswith(benchmark) and params <= set(cell.params)
 
 

@@ -1,14 +1,16 @@
 """`python -m benchmarks.meter.compare`: is HEAD slower than another commit, and where?
 
-Both commits are measured in turns, by today's suites (see `duel.py`). Exit code 0 if nothing got worse, 1 if
-something did, 2 if the comparison could not be made, 130 after Ctrl-C.
+Without --base, HEAD is compared with the commit where its branch left main. Both commits are measured in
+turns, by today's suites (see `duel.py`). Exit code 0 if nothing got worse, 1 if something did, 2 if the
+comparison could not be made, 130 after Ctrl-C.
 """
 
 import argparse
 import json
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,10 @@ from typing import Any
 from asv.config import Config
 from rich.console import Console
 
-from benchmarks.meter.compare import report
+from benchmarks.meter.compare import markdown, report
 from benchmarks.meter.compare.builds import UNCOMMITTED, Build, RevisionError, build, left_main
-from benchmarks.meter.compare.duel import BUDGET_S, MIN_EFFECT, Cell, Comparison
-from benchmarks.meter.compare.messages import CellError
+from benchmarks.meter.compare.duel import BUDGET_S, MIN_EFFECT, CellComparison, ComparedCell, Comparison
+from benchmarks.meter.compare.errors import CellError
 from benchmarks.meter.compare.progress import ProgressBar
 from benchmarks.meter.compare.servers import Benchmark
 from benchmarks.meter.host import replacing
@@ -30,9 +32,9 @@ INTERRUPTED = "interrupted"
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parser().parse_args(arguments)
-    console = Console() if sys.stdout.isatty() else Console(width=120)
+    console = _console(options.format)
     try:
-        base = build(options.base or left_main() or "HEAD~1")
+        base = build(options.base) if options.base else _where_it_left_main(options)
         head = build(UNCOMMITTED if options.uncommitted else options.head)
         suites = Path(Config.load("asv.conf.json").benchmark_dir).resolve()
         comparison = Comparison(base, head, suites, min_effect=options.min_effect, budget_s=options.budget)
@@ -44,11 +46,41 @@ def main(arguments: list[str] | None = None) -> int:
     results = list(comparison.results.values())
     if options.out:
         _write(options.out, base, head, [report.as_json(result, options.min_effect) for result in results])
-    console.print(report.rendered(results, options.min_effect, show_all=options.all))
+    if options.format == "markdown":
+        print(markdown.rendered(base, head, results, options.min_effect, cut_short=cut_short))
+    else:
+        console.print(report.rendered(results, options.min_effect, show_all=options.all))
+    return _exit_code(results, options.min_effect, cut_short)
+
+
+def _console(form: str) -> Console:
+    """Where the comparison says how far it is; Markdown has stdout to itself."""
+    if form == "markdown":
+        return Console(stderr=True)
+    return Console() if sys.stdout.isatty() else Console(width=120)
+
+
+def _where_it_left_main(options: argparse.Namespace) -> Build:
+    """The commit at which the branch in question left main.
+
+    Raises:
+        RevisionError: if it lies on main, or no main branch can be found.
+    """
+    revision = "HEAD" if options.uncommitted else options.head
+    left = left_main(revision)
+    if left is None:
+        other = revision if options.uncommitted else f"{revision}~1"
+        raise RevisionError(
+            f"{revision} is on the main branch: name what to compare it with (--base {other})"
+        )
+    return replace(build(left), label="where it left main")
+
+
+def _exit_code(results: Sequence[CellComparison], min_effect: float, cut_short: str) -> int:
     if cut_short:
         print(f"{cut_short}: differences are only called when they are confirmed", file=sys.stderr)
         return 130 if cut_short == INTERRUPTED else 2
-    if report.worse(results, options.min_effect):
+    if report.worse(results, min_effect):
         return 1
     return 2 if any(result.outcome == "failed" for result in results) else 0
 
@@ -57,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.meter.compare", description=__doc__)
     parser.add_argument(
         "--base",
-        help="compare with this revision (default: where the branch left main; on main, the commit before)",
+        help="compare with this revision (default: the commit where the branch left main)",
     )
     parser.add_argument("--head", default="HEAD", help="the revision in question (default: HEAD)")
     parser.add_argument("--uncommitted", action="store_true", help="compare the working tree as it is")
@@ -77,6 +109,12 @@ def _parser() -> argparse.ArgumentParser:
         help=f"seconds of samples a cell and round (default: {BUDGET_S})",
     )
     parser.add_argument("--all", action="store_true", help="print every cell, not only what changed")
+    parser.add_argument(
+        "--format",
+        choices=("text", "markdown"),
+        default="text",
+        help="of the table; markdown is for a job summary or a comment on GitHub (default: text)",
+    )
     parser.add_argument("--out", type=Path, help="write every sample and verdict to this JSON file")
     return parser
 
@@ -105,13 +143,13 @@ def seconds(text: str) -> float:
     return value
 
 
-def _chosen(benchmarks: Iterable[Benchmark], patterns: list[re.Pattern[str]] | None) -> list[Cell]:
+def _chosen(benchmarks: Iterable[Benchmark], patterns: list[re.Pattern[str]] | None) -> list[ComparedCell]:
     """The cells that the patterns find; all by default.
 
     Raises:
         CellError: if there is none.
     """
-    cells = [cell for benchmark in benchmarks if benchmark["compared"] for cell in Cell.of(benchmark)]
+    cells = [cell for benchmark in benchmarks if benchmark["compared"] for cell in ComparedCell.of(benchmark)]
     chosen = [cell for cell in cells if not patterns or any(p.search(cell.name) for p in patterns)]
     if not chosen:
         raise CellError(f"no cell of {len(cells)} matches {' or '.join(p.pattern for p in patterns or [])}")

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 
 FOLDER = Path(".asv", "compare")
 UNCOMMITTED = "uncommitted"
+_REMOTES = "refs/remotes/"
 
 
 class RevisionError(Exception):
@@ -67,17 +68,63 @@ def resolve(revision: str) -> str:
         ) from None
 
 
-def left_main() -> str | None:
-    """The commit at which HEAD's branch left main; None on main itself, and where there is no main."""
-    head = resolve("HEAD")
-    for main in ("origin/main", "main"):
-        try:
-            left = _git("merge-base", main, "HEAD")
-        except RevisionError:
-            continue
-        if left != head:
-            return left
-    return None
+def left_main(revision: str = "HEAD") -> str | None:
+    """The commit at which a revision's branch left the main branch; None if it lies on the main branch.
+
+    A remote's main branch counts before a local one, which may be behind. Where there are several, as in a
+    fork, the commit that lies nearest to the revision counts.
+
+    Raises:
+        RevisionError: if there is no main branch here, or no common commit with it, as in a shallow clone.
+    """
+    commit = resolve(revision)
+    mains = _main_branches()
+    if not mains:
+        raise RevisionError(f"this checkout has no main branch to compare with: {_remedy()}")
+    left = {main: base for main in mains if (base := _merge_base(main, commit))}
+    if not left:
+        raise RevisionError(f"{revision} has no commit in common with {' or '.join(mains)}: {_remedy()}")
+    of_remotes = {base for main, base in left.items() if main.startswith(_REMOTES)}
+    if commit in (of_remotes or left.values()):
+        return None
+    return min(set(left.values()) - {commit}, key=lambda base: _distance(base, commit))
+
+
+def _main_branches() -> list[str]:
+    """The main branch of each remote and of this clone: "main", else "master", else the remote's default."""
+    listed = _git("for-each-ref", "--format=%(refname) %(symref)").splitlines()
+    refs = {name: target for name, _, target in (line.partition(" ") for line in listed)}
+    homes = [f"{_REMOTES}{remote}/" for remote in _git("remote").splitlines()] + ["refs/heads/"]
+    found = []
+    for home in homes:
+        named = [f"{home}{name}" for name in ("main", "master")]
+        candidates = [*named, refs.get(f"{home}HEAD", "")]
+        found += [candidate for candidate in candidates if candidate in refs][:1]
+    return found
+
+
+def _remedy() -> str:
+    """How to get at the main branch and its history."""
+    remotes = _git("remote").splitlines()
+    if _git("rev-parse", "--is-shallow-repository") == "true":
+        fetch = (
+            "fetch the whole history (`git fetch --unshallow`; `fetch-depth: 0` for actions/checkout), or "
+        )
+    else:
+        fetch = f"fetch it (`git fetch {remotes[0]} main:main`), or " if remotes else ""
+    return f"{fetch}name a commit with --base"
+
+
+def _merge_base(main: str, commit: str) -> str | None:
+    """The newest commit that both have; None if their histories, as far as they are here, do not meet."""
+    try:
+        return _git("merge-base", main, commit)
+    except RevisionError:
+        return None
+
+
+def _distance(base: str, commit: str) -> int:
+    return int(_git("rev-list", "--count", f"{base}..{commit}"))
 
 
 def _install(commit: str, scratch: Path) -> None:

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from benchmarks.meter.compare.builds import Build
-from benchmarks.meter.compare.messages import CellError
-from benchmarks.meter.compare.servers import Benchmark, Sampler, Worker, Workers
+from benchmarks.meter.compare.errors import CellError
+from benchmarks.meter.compare.servers import Benchmark, CellSampler, CommitWorker, CommitWorkers
 from benchmarks.meter.measure.statistics import NO_DIFFERENCE, Ratio, ratio_interval, verdict
 
 MIN_TURNS = 8
@@ -51,7 +51,7 @@ BUDGET_S = 1.5
 """By default."""
 
 
-class Progress(Protocol):
+class ComparisonProgress(Protocol):
     """Who is told how far a comparison is."""
 
     def expect(self, count: int) -> None:
@@ -68,7 +68,7 @@ Outcome = Literal["measured", "skipped", "failed", "new", "lost"]
 
 
 @dataclass(frozen=True)
-class Cell:
+class ComparedCell:
     """One parameter combination of a benchmark.
 
     Attributes:
@@ -84,7 +84,7 @@ class Cell:
     unit: str
 
     @classmethod
-    def of(cls, benchmark: Benchmark) -> "list[Cell]":
+    def of(cls, benchmark: Benchmark) -> "list[ComparedCell]":
         """Every cell of a benchmark."""
         name, unit, params = benchmark["name"], benchmark["unit"], benchmark["params"]
         if not params:
@@ -98,7 +98,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Result:
+class CellComparison:
     """What is known about a cell.
 
     Attributes:
@@ -113,7 +113,7 @@ class Result:
         screened: the ratio that the first stage saw; None in the first stage.
     """
 
-    cell: Cell
+    cell: ComparedCell
     outcome: Outcome = "measured"
     reason: str = ""
     base: tuple[float, ...] = ()
@@ -182,7 +182,7 @@ class Result:
         return all(ratio > 1 for ratio in found) or all(ratio < 1 for ratio in found)
 
     def _says(self, confidence: float, min_effect: float) -> str:
-        measure = "time" if self.cell.unit == "seconds" else "memory"
+        measure: Literal["time", "memory"] = "time" if self.cell.unit == "seconds" else "memory"
         return verdict(self.ratio(confidence), min_effect, measure)
 
 
@@ -207,9 +207,11 @@ class Comparison:
         self._budget_s = budget_s
         self._draw = random.Random(seed)
         self._on_gpu: bool | None = None
-        self.results: dict[Cell, Result] = {}
+        self.results: dict[ComparedCell, CellComparison] = {}
 
-    def run(self, choose: Callable[[Iterable[Benchmark]], list[Cell]], progress: Progress) -> None:
+    def run(
+        self, choose: Callable[[Iterable[Benchmark]], list[ComparedCell]], progress: ComparisonProgress
+    ) -> None:
         """Measure every cell, then measure again, in new processes, those that stand out.
 
         Args:
@@ -219,7 +221,7 @@ class Comparison:
         Raises:
             CellError: if a commit's worker cannot start.
         """
-        cells: list[Cell] = []
+        cells: list[ComparedCell] = []
         for number in range(SCREENING_ROUNDS):
             with self._workers() as workers:
                 if not cells:
@@ -234,9 +236,9 @@ class Comparison:
         doubtful = [cell for cell in cells if self.results[cell].stands_out(self._min_effect)]
         self._confirm(doubtful, progress)
 
-    def _confirm(self, cells: Sequence[Cell], progress: Progress) -> None:
+    def _confirm(self, cells: Sequence[ComparedCell], progress: ComparisonProgress) -> None:
         """Measure cells once more, by themselves, until each is clear; those that are count after Ctrl-C."""
-        confirming = {cell: Result(cell, screened=self.results[cell].ratio().value) for cell in cells}
+        confirming = {cell: CellComparison(cell, screened=self.results[cell].ratio().value) for cell in cells}
         for number in range(MOST_ROUNDS):
             left = [cell for cell in cells if not confirming[cell].confirmed]
             if not left:
@@ -249,47 +251,56 @@ class Comparison:
                         result = self.results[cell] = replace(result, confirmed=True)
                     confirming[cell] = result
 
-    def _workers(self) -> Workers:
-        return Workers(self._builds, self._suites, self._draw)
+    def _workers(self) -> CommitWorkers:
+        return CommitWorkers(self._builds, self._suites, self._draw)
 
     @staticmethod
-    def _announced(cells: Sequence[Cell], progress: Progress) -> Iterator[Cell]:
+    def _announced(cells: Sequence[ComparedCell], progress: ComparisonProgress) -> Iterator[ComparedCell]:
         for cell in cells:
             progress.start(cell.name)
             yield cell
             progress.finish()
 
-    def _measure(self, cell: Cell, workers: Workers, number: int, budget_s: float) -> Result:
+    def _measure(
+        self, cell: ComparedCell, workers: CommitWorkers, number: int, budget_s: float
+    ) -> CellComparison:
         opened = self._opened(cell, workers.running())
         try:
-            errors = [sampler if isinstance(sampler, CellError) else None for sampler in opened]
-            if any(errors):
+            base, head = opened
+            if isinstance(base, CellError) or isinstance(head, CellError):
+                errors = [sampler if isinstance(sampler, CellError) else None for sampler in opened]
                 return _without_values(cell, *errors)
-            turns = take_turns(*opened, budget_s, self._draw)
-            base, head = (tuple(side) for side in zip(*turns, strict=True))
-            return Result(cell, base=base, head=head, blocks=(number,) * len(turns))
-        except CellError as error:
-            return _without_values(cell, *(_error_of(sampler, error) for sampler in opened))
+            return self._sampled(cell, base, head, number, budget_s)
         finally:
             for sampler in opened:
-                if isinstance(sampler, Sampler):
+                if isinstance(sampler, CellSampler):
                     sampler.close()
 
-    def _opened(self, cell: Cell, pair: Sequence[Worker]) -> list[Sampler | CellError]:
+    def _sampled(
+        self, cell: ComparedCell, base: CellSampler, head: CellSampler, number: int, budget_s: float
+    ) -> CellComparison:
+        try:
+            turns = take_turns(base, head, budget_s, self._draw)
+        except CellError as error:
+            return _without_values(cell, _error_of(base, error), _error_of(head, error))
+        of_base, of_head = (tuple(side) for side in zip(*turns, strict=True))
+        return CellComparison(cell, base=of_base, head=of_head, blocks=(number,) * len(turns))
+
+    def _opened(self, cell: ComparedCell, pair: Sequence[CommitWorker]) -> list[CellSampler | CellError]:
         """The cell in both commits, at once; in turn on a GPU, where tuning one would time the other too."""
         order = self._draw.sample(range(len(pair)), len(pair))
         with ThreadPoolExecutor(1 if self._is_on_gpu(pair) else len(pair)) as pool:
             opened = dict(zip(order, pool.map(lambda side: _opened(pair[side], cell), order), strict=True))
         return [opened[side] for side in range(len(pair))]
 
-    def _is_on_gpu(self, pair: Sequence[Worker]) -> bool:
+    def _is_on_gpu(self, pair: Sequence[CommitWorker]) -> bool:
         if self._on_gpu is None:
             self._on_gpu = pair[0].on_gpu
         return self._on_gpu
 
 
 def take_turns(
-    base: Sampler, head: Sampler, budget_s: float, draw: random.Random
+    base: CellSampler, head: CellSampler, budget_s: float, draw: random.Random
 ) -> list[tuple[float, float]]:
     """The median of a block of base and of one of head, turn by turn, until the budget is used up.
 
@@ -307,7 +318,7 @@ def take_turns(
     return turns
 
 
-def _block_size(samplers: Sequence[Sampler], draw: random.Random) -> int:
+def _block_size(samplers: Sequence[CellSampler], draw: random.Random) -> int:
     began = time.monotonic()
     for sampler in draw.sample(samplers, len(samplers)):
         sampler.sample(1)
@@ -315,14 +326,14 @@ def _block_size(samplers: Sequence[Sampler], draw: random.Random) -> int:
     return max(1, min(MAX_BLOCK, math.ceil(BLOCK_S / one)))
 
 
-def _opened(worker: Worker, cell: Cell) -> Sampler | CellError:
+def _opened(worker: CommitWorker, cell: ComparedCell) -> CellSampler | CellError:
     try:
         return worker.open(cell.benchmark, cell.index)
     except CellError as error:
         return error
 
 
-def _error_of(sampler: Sampler, error: CellError) -> CellError | None:
+def _error_of(sampler: CellSampler, error: CellError) -> CellError | None:
     """What keeps a sampler from giving samples, when some sampler's error is known."""
     if error.sampler is sampler:
         return error
@@ -333,15 +344,15 @@ def _error_of(sampler: Sampler, error: CellError) -> CellError | None:
     return None
 
 
-def _without_values(cell: Cell, base: CellError | None, head: CellError | None) -> Result:
+def _without_values(cell: ComparedCell, base: CellError | None, head: CellError | None) -> CellComparison:
     if base is None:
-        return Result(cell, "lost", f"no longer: {head}")
+        return CellComparison(cell, "lost", f"no longer: {head}")
     if head is None:
-        return Result(cell, "new", f"not in the base: {base}")
-    return Result(cell, "skipped" if base.skipped and head.skipped else "failed", str(head))
+        return CellComparison(cell, "new", f"not in the base: {base}")
+    return CellComparison(cell, "skipped" if base.skipped and head.skipped else "failed", str(head))
 
 
-def _joined(earlier: Result | None, result: Result) -> Result:
+def _joined(earlier: CellComparison | None, result: CellComparison) -> CellComparison:
     """The turns of both; a round without values makes the cell one without."""
     if earlier is None or result.outcome != "measured":
         return result

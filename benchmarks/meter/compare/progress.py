@@ -7,21 +7,21 @@ from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
+    Progress,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.progress import Progress as RichProgress
 
 LINE_EVERY = 10
 
 
 class ProgressBar:
-    """A `duel.Progress`; a context manager, which shows the bar while it is entered."""
+    """A `duel.ComparisonProgress`; a context manager, which shows the bar while it is entered."""
 
     def __init__(self, console: Console):
         columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-        self._bar = RichProgress(TextColumn("{task.description}"), *columns, console=console, transient=True)
+        self._bar = Progress(TextColumn("{task.description}"), *columns, console=console, transient=True)
         self._console = console
         self._task = self._bar.add_task("starting", total=0)
         self._total = self._done = 0

@@ -1,6 +1,6 @@
 """What a comparison found, as a table for a terminal or a log, and as JSON.
 
-In: results. Out: text and numbers; nothing is measured or decided here.
+In: results. Out: text and numbers; nothing is measured or decided here. `markdown` has the same for GitHub.
 """
 
 import statistics
@@ -11,8 +11,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.meter.compare.duel import UNSETTLED, Result
+from benchmarks.meter.compare.duel import UNSETTLED, CellComparison
 from benchmarks.meter.measure.statistics import NO_DIFFERENCE
+
+HEADERS = ("cell", "base", "HEAD", "change", "99 % interval", "verdict")
 
 _STYLES = {"slower": "red", "larger": "red", "faster": "green", "smaller": "green", UNSETTLED: "yellow"}
 _WORSE = ("slower", "larger")
@@ -22,7 +24,7 @@ _SCALES = {
 }
 
 
-def worse(results: Iterable[Result], min_effect: float) -> list[Result]:
+def worse(results: Iterable[CellComparison], min_effect: float) -> list[CellComparison]:
     """The cells that are slower or larger in HEAD, or have no value there any more."""
     return [
         result
@@ -31,22 +33,22 @@ def worse(results: Iterable[Result], min_effect: float) -> list[Result]:
     ]
 
 
-def rendered(results: Sequence[Result], min_effect: float, *, show_all: bool) -> RenderableType:
+def rendered(results: Sequence[CellComparison], min_effect: float, *, show_all: bool) -> RenderableType:
     """The table of what changed or may have (of all cells, if asked), and a summary below it."""
     measured = [result for result in results if result.outcome == "measured"]
     shown = [result for result in measured if show_all or result.verdict(min_effect) != NO_DIFFERENCE]
     parts: list[RenderableType] = []
     if shown:
-        parts.append(_table(sorted(shown, key=lambda result: -abs(result.ratio().value - 1)), min_effect))
+        parts.append(_table(by_change(shown), min_effect))
     parts += [
-        Text(f"{result.outcome}: {result.cell.name}: {_last_line(result.reason)}")
+        Text(f"{result.outcome}: {result.cell.name}: {last_line(result.reason)}")
         for result in results
         if result.outcome in ("lost", "failed", "new")
     ]
-    return Group(*parts, Text(_summary(results, measured, min_effect)))
+    return Group(*parts, Text(summary(results, min_effect)))
 
 
-def as_json(result: Result, min_effect: float) -> dict[str, Any]:
+def as_json(result: CellComparison, min_effect: float) -> dict[str, Any]:
     """All that is known of a cell, its samples included."""
     known: dict[str, Any] = {
         "benchmark": result.cell.benchmark,
@@ -71,22 +73,34 @@ def as_json(result: Result, min_effect: float) -> dict[str, Any]:
     }
 
 
-def _table(results: Sequence[Result], min_effect: float) -> Table:
+def row(result: CellComparison, min_effect: float) -> tuple[str, ...]:
+    """What a measured cell has in the columns `HEADERS`."""
+    ratio = result.ratio()
+    return (
+        result.cell.name,
+        _quantity(statistics.median(result.base), result.cell.unit),
+        _quantity(statistics.median(result.head), result.cell.unit),
+        f"{ratio.value - 1:+.1%}",
+        f"{ratio.low - 1:+.1%} to {ratio.high - 1:+.1%}",
+        result.verdict(min_effect),
+    )
+
+
+def by_change(results: Iterable[CellComparison]) -> list[CellComparison]:
+    """Measured cells, those that changed the most first."""
+    return sorted(results, key=lambda result: -abs(result.ratio().value - 1))
+
+
+def _table(results: Sequence[CellComparison], min_effect: float) -> Table:
     table = Table(box=None, header_style="bold")
-    table.add_column("cell", overflow="fold")
-    for header in ("base", "HEAD", "change", "99 % interval"):
+    name, *numbers, verdict = HEADERS
+    table.add_column(name, overflow="fold")
+    for header in numbers:
         table.add_column(header, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
+    table.add_column(verdict, no_wrap=True)
     for result in results:
-        ratio, said = result.ratio(), result.verdict(min_effect)
-        table.add_row(
-            result.cell.name,
-            _quantity(statistics.median(result.base), result.cell.unit),
-            _quantity(statistics.median(result.head), result.cell.unit),
-            f"{ratio.value - 1:+.1%}",
-            f"{ratio.low - 1:+.1%} to {ratio.high - 1:+.1%}",
-            Text(said, style=_STYLES.get(said, "")),
-        )
+        *cells, said = row(result, min_effect)
+        table.add_row(*cells, Text(said, style=_STYLES.get(said, "")))
     return table
 
 
@@ -96,7 +110,9 @@ def _quantity(value: float, unit: str) -> str:
     return f"{value / size:.3g} {name}"
 
 
-def _summary(results: Sequence[Result], measured: Sequence[Result], min_effect: float) -> str:
+def summary(results: Sequence[CellComparison], min_effect: float) -> str:
+    """How many cells changed and in which way, and how closely the unchanged ones are known."""
+    measured = [result for result in results if result.outcome == "measured"]
     changed = [said for result in measured if (said := result.verdict(min_effect)) != NO_DIFFERENCE]
     counts = [f"{changed.count(said)} {said}" for said in _STYLES if said in changed]
     skipped = sum(result.outcome == "skipped" for result in results)
@@ -106,7 +122,7 @@ def _summary(results: Sequence[Result], measured: Sequence[Result], min_effect: 
     return f"{len(results)} cells: {', '.join(counts)}{_blindness(measured, min_effect)}."
 
 
-def _blindness(measured: Sequence[Result], min_effect: float) -> str:
+def _blindness(measured: Sequence[CellComparison], min_effect: float) -> str:
     """How closely unchanged cells are known. One round tells nothing of what differs between processes."""
     errors = [
         result.ratio().relative_error
@@ -119,5 +135,6 @@ def _blindness(measured: Sequence[Result], min_effect: float) -> str:
     return f"; of those measured in more than one process ({len(errors)}), {known}"
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
+    """The last line of a text, which in a traceback says what was wrong."""
     return text.strip().splitlines()[-1] if text.strip() else ""

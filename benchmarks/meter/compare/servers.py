@@ -1,6 +1,6 @@
-"""The coordinator's side of the workers: start one for each commit, open cells in them, take samples.
+"""The coordinator's side of the comparison: a worker for each commit, cells opened in them, samples taken.
 
-In: builds. Out: `Sampler`s, which give seconds or bytes on demand. Only one process works at a time while
+In: builds. Out: `CellSampler`s, which give seconds or bytes on demand. Only one process works at a time while
 samples are taken: the others wait in a read. Setting up, which is not measured, goes on in parallel.
 """
 
@@ -8,33 +8,23 @@ import math
 import os
 import random
 import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 from benchmarks.meter.compare.builds import Build
-from benchmarks.meter.compare.messages import (
-    CellError,
-    accepted,
-    as_error,
-    listening_at,
-    ready,
-    receive,
-    send,
-)
+from benchmarks.meter.compare.errors import CellError, as_cell_errors
 from benchmarks.meter.measure.conditions import CONDITIONS
+from benchmarks.meter.workers import Line, WorkerLostError, WorkerProcess
 
 SETUP_TIMEOUT_S = 120.0
 IMPORT_TIMEOUT_S = 120.0
 _WORKER = Path(__file__).with_name("worker.py")
+_LOG = "log"
 
 
 Benchmark = dict[str, Any]
@@ -42,28 +32,25 @@ Benchmark = dict[str, Any]
 
 
 @dataclass
-class Worker:
+class CommitWorker:
     """One commit's process, with the suites imported."""
 
     build: Build
-    suites: Path
-    listener: socket.socket
-    orders: Connection
-    process: subprocess.Popen
+    process: WorkerProcess
     scratch: Path
     caches: dict[str, Path] = field(default_factory=dict)
-    lost_touch: bool = False
-    """An order had no answer: one that comes late would be taken for the next one's."""
 
     @property
     def usable(self) -> bool:
         """Whether it can take orders."""
-        return not self.lost_touch and self.process.poll() is None
+        return self.process.usable
 
     @cached_property
     def benchmarks(self) -> dict[str, Benchmark]:
         """Every benchmark that the suites define for this commit, by name."""
-        return {benchmark["name"]: benchmark for benchmark in self._answer("list")}
+        with as_cell_errors():
+            listed: list[Benchmark] = self.process.line.ask("list", timeout_s=SETUP_TIMEOUT_S)
+        return {benchmark["name"]: benchmark for benchmark in listed}
 
     @cached_property
     def on_gpu(self) -> bool:
@@ -72,7 +59,7 @@ class Worker:
         child.end()
         return bool(answer)
 
-    def open(self, name: str, index: int | None) -> "Sampler":
+    def open(self, name: str, index: int | None) -> "CellSampler":
         """Set a cell up in a child and take its first sample, which is a warm-up.
 
         Args:
@@ -88,21 +75,12 @@ class Worker:
         timeout = benchmark["timeout"] or SETUP_TIMEOUT_S
         order = name if index is None else f"{name}-{index}"
         child, _ = self._child("cell", order, self._cache(benchmark), timeout)
-        return Sampler(child, timeout)
+        return CellSampler(child, timeout)
 
     def wait_for_end(self, pid: int) -> None:
         """Wait until a child that was killed is gone, and its memory free."""
-        with suppress(CellError):
-            self._answer("wait", pid)
-
-    def _answer(self, *order: object) -> Any:
-        """What the worker itself answers to an order."""
-        try:
-            send(self.orders, order)
-            return receive(self.orders, SETUP_TIMEOUT_S)
-        except CellError:
-            self.lost_touch = True
-            raise
+        with suppress(WorkerLostError):
+            self.process.line.ask("wait", pid, timeout_s=SETUP_TIMEOUT_S)
 
     def _cache(self, benchmark: Benchmark) -> Path:
         key = benchmark["setup_cache_key"]
@@ -119,14 +97,14 @@ class Worker:
     def _child(self, order: str, name: str, folder: Path, timeout: float) -> tuple["_Child", Any]:
         """A child that carries out an order, and what it answers once it is ready."""
         try:
-            send(self.orders, (order, name, str(folder)))
-            connection = accepted(self.listener, self.process, timeout)
-            child = _Child(self, connection, receive(connection, timeout))
-        except CellError:
-            self.lost_touch = True
-            raise
+            line, pid = self.process.line.ask_for_line(order, name, str(folder), timeout_s=timeout)
+        except WorkerLostError as lost:
+            reason = f"no process that answers within {timeout:g} s" if lost.hangs else str(lost)
+            raise CellError(reason) from None
+        child = _Child(self, line, pid)
         try:
-            return child, ready(receive(connection, timeout))
+            with as_cell_errors():
+                return child, line.answer(timeout)
         except BaseException:
             child.end()
             raise
@@ -134,19 +112,19 @@ class Worker:
 
 @dataclass(frozen=True)
 class _Child:
-    worker: Worker
-    connection: Connection
+    worker: CommitWorker
+    line: Line
     pid: int
 
     def end(self) -> None:
         """Kill it and wait until it is gone: a GPU's memory is free only then."""
-        self.connection.close()
+        self.line.close()
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
         self.worker.wait_for_end(self.pid)
 
 
-class Sampler:
+class CellSampler:
     """A cell that is set up in one commit's child process and waits to be asked for samples."""
 
     def __init__(self, child: _Child, timeout: float):
@@ -171,17 +149,15 @@ class Sampler:
         self._child.end()
 
     def _sampled(self, count: int) -> list[float]:
-        send(self._child.connection, count)
-        answer = receive(self._child.connection, self._timeout)
-        if not isinstance(answer, list):
-            raise as_error(answer)
-        for value in answer:
+        with as_cell_errors():
+            samples: list[float] = self._child.line.ask(count, timeout_s=self._timeout)
+        for value in samples:
             if not 0 < value < math.inf:
                 raise CellError(f"{value:g} is no positive number to make a ratio of", skipped=True)
-        return answer
+        return samples
 
 
-class Workers:
+class CommitWorkers:
     """A worker for each build; a context manager, at whose end they and all their children are gone.
 
     Args:
@@ -195,7 +171,7 @@ class Workers:
         self._suites = suites
         self._draw = draw
         self._stack = ExitStack()
-        self._running: list[Worker] = []
+        self._running: list[CommitWorker] = []
 
     def __enter__(self) -> Self:
         return self
@@ -203,7 +179,7 @@ class Workers:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def running(self) -> list[Worker]:
+    def running(self) -> list[CommitWorker]:
         """The workers, in the order of the builds: started together, and again if one can take no orders.
 
         Raises:
@@ -216,50 +192,33 @@ class Workers:
 
 
 @contextmanager
-def _started(builds: Sequence[Build], suites: Path, draw: random.Random) -> Iterator[list[Worker]]:
+def _started(builds: Sequence[Build], suites: Path, draw: random.Random) -> Iterator[list[CommitWorker]]:
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(TemporaryDirectory(prefix="compare-")))
-        listening = {}
+        workers = {}
         for number in draw.sample(range(len(builds)), len(builds)):
             folder = scratch / str(number)
             folder.mkdir()
-            listener = stack.enter_context(listening_at(folder / "socket"))
-            listening[number] = (
-                folder,
-                listener,
-                stack.enter_context(_process(builds[number], suites, folder)),
-            )
-        workers = []
-        for number, build in enumerate(builds):
-            folder, listener, process = listening[number]
-            orders = stack.enter_context(_greeted(listener, process, folder))
-            workers.append(Worker(build, suites, listener, orders, process, folder))
-        yield workers
+            process = stack.enter_context(_process(builds[number], suites, folder))
+            workers[number] = CommitWorker(builds[number], process, folder)
+        in_order = [workers[number] for number in range(len(builds))]
+        for worker in in_order:
+            _greet(worker)
+        yield in_order
 
 
-@contextmanager
-def _process(build: Build, suites: Path, folder: Path) -> Iterator[subprocess.Popen]:
-    command = [sys.executable, "-P", str(_WORKER), str(suites), str(folder / "socket"), str(build.folder)]
+def _process(build: Build, suites: Path, folder: Path) -> WorkerProcess:
     environment = {**CONDITIONS, **os.environ, "PYTHONPATH": str(build.folder)}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            command, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True
+    with (folder / _LOG).open("wb") as log:
+        return WorkerProcess(
+            _WORKER, str(suites), str(build.folder), environment=environment, folder=folder, log=log
         )
-    try:
-        yield process
-    finally:
-        # Its children are in its group: none outlives the comparison.
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
-def _greeted(listener: socket.socket, process: subprocess.Popen, folder: Path) -> Connection:
-    """The worker's connection for orders; a worker that ends instead of connecting gives what it printed."""
+def _greet(worker: CommitWorker) -> None:
+    """Wait for a worker's greeting; a worker that ends instead gives what it printed."""
     try:
-        connection = accepted(listener, process, IMPORT_TIMEOUT_S)
-        receive(connection, IMPORT_TIMEOUT_S)
-    except CellError as error:
-        printed = (folder / "log").read_text(errors="replace").strip() or str(error)
+        worker.process.line.answer(IMPORT_TIMEOUT_S)
+    except WorkerLostError as lost:
+        printed = (worker.scratch / _LOG).read_text(errors="replace").strip() or str(lost)
         raise CellError(f"the suites cannot be imported:\n{printed[-2000:]}") from None
-    return connection

@@ -1,11 +1,15 @@
 """The process that holds one commit: it imports the suites once and forks a child for each cell.
 
-Started by `servers.py` as a script, with the commit's packages first on its import path. It takes orders
-over a socket: list the benchmarks, run a `setup_cache`, open a cell, wait until its process is gone. An
-opened cell is a forked child that sets the benchmark up, says so, and then gives one block of samples each
-time it is asked, until the connection closes. Everything that is measured goes through the benchmark's own
-asv type, so any type works.
+Started by `servers.py`, with the commit's packages first on its import path. Its orders (see
+`benchmarks.meter.workers`): list the benchmarks, run a `setup_cache`, open a cell, wait until its process is
+gone. An opened cell is a forked child that sets the benchmark up, says so, and then gives one block of
+samples each time it is asked, until its line closes. Everything that is measured goes through the
+benchmark's own asv type, so any type works.
+
+Nothing of the meter is imported here: `benchmarks` may be that of another project, or of another commit.
 """
+
+from __future__ import annotations
 
 import contextlib
 import importlib.util
@@ -13,35 +17,43 @@ import os
 import pickle
 import sys
 import traceback
-from multiprocessing.connection import Client, Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from asv_runner._aux import update_sys_path
 from asv_runner.benchmarks._base import _get_first_attr
 from asv_runner.benchmarks.mark import SkipNotImplemented
 from asv_runner.discovery import disc_benchmarks, get_benchmark_from_name
 
+if TYPE_CHECKING:
+    from benchmarks.meter.workers import Orders
+
 ONE_SAMPLE = {"number": 1, "repeat": 1, "warmup_time": 0}
 
 
-def main() -> None:
-    """Serve the orders that come over the socket `argv[2]` until it closes; suites lie in `argv[1]`."""
-    suites, address, packages = sys.argv[1:]
+def serve(orders: Orders, suites: str, packages: str) -> None:
+    """Carry out orders; suites lie in the folder `suites`, the commit's packages in `packages`."""
     _check_origin(Path(packages))
     update_sys_path(suites)
     benchmarks = {benchmark.name: benchmark for benchmark in disc_benchmarks(suites)}
-    with Client(address) as orders, contextlib.suppress(EOFError, KeyboardInterrupt):
-        orders.send(os.getpid())
-        while True:
-            order, *details = orders.recv()
-            if order == "list":
-                orders.send([_described(benchmark) for benchmark in benchmarks.values()])
-            elif order == "wait":
-                orders.send(_gone(*details))
-            elif os.fork() == 0:
-                orders.close()  # the worker's alone, so that its end shows
-                _become_child(suites, address, order, *details)
+    for order, *details in orders:
+        if order == "list":
+            orders.answer([_described(benchmark) for benchmark in benchmarks.values()])
+        elif order == "wait":
+            orders.answer(_gone(*details))
+        else:
+            orders.answer(_forked(orders, suites, order, *details))
+
+
+def _forked(orders: Orders, suites: str, order: str, name: str, folder: str) -> int:
+    """The pid of a child that carries out an order and answers over a line of its own."""
+    line = orders.line()
+    pid = os.fork()
+    if pid == 0:
+        orders.close()  # the worker's alone, so that its end shows
+        _become_child(line, suites, order, name, folder)
+    line.close()
+    return pid
 
 
 def _check_origin(packages: Path) -> None:
@@ -71,50 +83,48 @@ def _described(benchmark: Any) -> dict[str, Any]:
     }
 
 
-def _become_child(suites: str, address: str, order: str, name: str, folder: str) -> None:
+def _become_child(line: Orders, suites: str, order: str, name: str, folder: str) -> NoReturn:
     """Run in the child: do the order in `folder`, then end the process without the parent's clean-up."""
     status = 1
-    with Client(address) as coordinator:
-        try:
-            coordinator.send(os.getpid())
-            os.chdir(folder)
-            if order == "setup_cache":
-                _set_up_cache(coordinator, suites, name)
-            elif order == "on_gpu":
-                coordinator.send(("ready", _is_on_gpu()))
-            else:
-                _serve_samples(coordinator, suites, name)
-            status = 0
-        except (EOFError, BrokenPipeError, KeyboardInterrupt):
-            pass
-        except BaseException:  # noqa: BLE001 - whatever ends a cell is the coordinator's to tell
-            with contextlib.suppress(OSError):
-                coordinator.send(("failed", traceback.format_exc()))
-        finally:
-            sys.stderr.flush()
-            os._exit(status)
+    try:
+        os.chdir(folder)
+        if order == "setup_cache":
+            line.answer(_set_up_cache(suites, name))
+        elif order == "on_gpu":
+            line.answer(_is_on_gpu())
+        else:
+            _serve_samples(line, suites, name)
+        status = 0
+    except (EOFError, BrokenPipeError):
+        pass
+    except BaseException:  # noqa: BLE001 - whatever ends a cell is the coordinator's to tell
+        with contextlib.suppress(OSError):
+            line.fail(traceback.format_exc())
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
 
 
-def _set_up_cache(coordinator: Connection, suites: str, name: str) -> None:
+def _set_up_cache(suites: str, name: str) -> None:
     cache = get_benchmark_from_name(suites, name).do_setup_cache()
     Path("cache.pickle").write_bytes(pickle.dumps(cache))
-    coordinator.send(("ready", None))
 
 
-def _serve_samples(coordinator: Connection, suites: str, name: str) -> None:
+def _serve_samples(line: Orders, suites: str, name: str) -> None:
     # asv's `-a`: whatever the type does by default, one call of it now takes one sample.
     benchmark = get_benchmark_from_name(suites, name, extra_params=ONE_SAMPLE)
     cached = Path("cache.pickle")
     benchmark.set_cache(pickle.loads(cached.read_bytes()) if cached.exists() else None)
     if benchmark.do_setup():
-        coordinator.send(("skipped", "setup raised NotImplementedError"))
+        line.skip("setup raised NotImplementedError")
         return
     try:
-        coordinator.send(("ready", _samples(benchmark, 1)))
+        line.answer(_samples(benchmark, 1))
         while True:
-            coordinator.send(_samples(benchmark, coordinator.recv()))
+            (count,) = line.take()
+            line.answer(_samples(benchmark, count))
     except SkipNotImplemented as reason:
-        coordinator.send(("skipped", str(reason)))
+        line.skip(str(reason))
     finally:
         benchmark.do_teardown()
 
@@ -139,13 +149,9 @@ def _gone(pid: int) -> int:
 
 
 def _is_on_gpu() -> bool:
-    """Whether torch computes on a GPU; only for children, since no fork survives CUDA's initialisation."""
+    """Whether torch computes on a GPU; only for children, since no fork survives CUDA's initialization."""
     try:
         import torch
     except (ImportError, OSError):
         return False
     return torch.cuda.is_available()
-
-
-if __name__ == "__main__":
-    main()

@@ -7,8 +7,6 @@ after its last. When the forkserver dies, the cell in flight has failed and a ne
 
 import json
 import shutil
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -19,9 +17,7 @@ from asv import runner, util
 from asv.runner import BenchmarkResult, ForkServer
 
 from benchmarks.meter.run.plan import Step
-
-# asv's server leads a process group of its own and would outlive a killed run, with the cell in flight.
-_GUARD = "import os, sys; sys.stdin.read(); os.killpg(int(sys.argv[1]), 9)"
+from benchmarks.meter.workers import Guard
 
 # As torch says it. Of a benchmark that forks by itself, the last error is another.
 _CUDA_WAS_INITIALISED = "RuntimeError: Cannot re-initialize CUDA in forked subprocess"
@@ -167,21 +163,12 @@ class Session:
         with self._uninterrupted:
             self._spawner.close()
             if self._guard:
-                self._guard.kill()
-                self._guard.communicate()
+                self._guard.end()
 
 
-def _guard(spawner: Any) -> subprocess.Popen | None:
-    """A process that ends asv's forkserver, and what runs in it, as soon as this process is gone."""
-    if not isinstance(spawner, ForkServer):
-        return None
-    return subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", _GUARD, str(spawner.server_proc.pid)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+def _guard(spawner: Any) -> Guard | None:
+    """Ends asv's forkserver with this process: it leads a process group of its own, and would outlive us."""
+    return Guard(spawner.server_proc.pid) if isinstance(spawner, ForkServer) else None
 
 
 def error_line(result: BenchmarkResult) -> str:

@@ -20,21 +20,21 @@ from benchmarks.meter.compare.duel import (
     SCREENING_ROUNDS,
     UNSETTLED,
     USUAL_ROUNDS,
-    Cell,
+    CellComparison,
+    ComparedCell,
     Comparison,
-    Result,
 )
-from benchmarks.meter.compare.messages import CellError
+from benchmarks.meter.compare.errors import CellError
 from benchmarks.meter.measure.statistics import NO_DIFFERENCE
 
-ONE, OTHER = Cell("one", (), None, "seconds"), Cell("other", (), None, "seconds")
+ONE, OTHER = ComparedCell("one", (), None, "seconds"), ComparedCell("other", (), None, "seconds")
 KNOWN = {
     cell.benchmark: {"name": cell.benchmark, "unit": cell.unit, "params": [], "compared": True}
     for cell in (ONE, OTHER)
 }
 
 
-class MadeUpSampler(duel.Sampler):
+class MadeUpSampler(duel.CellSampler):
     def __init__(self, value, log=None):
         self._value = value
         self._log = [] if log is None else log
@@ -93,7 +93,7 @@ def compared(monkeypatch, tmp_path):
 
     def compare(pairs):
         pairs = iter(pairs)
-        monkeypatch.setattr(duel, "Workers", lambda *_: MadeUpWorkers(next(pairs)))
+        monkeypatch.setattr(duel, "CommitWorkers", lambda *_: MadeUpWorkers(next(pairs)))
         builds = [Build(side, side, tmp_path) for side in ("base", "HEAD")]
         return Comparison(*builds, tmp_path, min_effect=0.02, budget_s=0)
 
@@ -148,7 +148,7 @@ def rounds_of(*ratios, noise=0.0):
     """One round of eight turns for each ratio; noise is the factor that turns are off, up and down."""
     head = tuple(ratio * (1 + noise) ** (-1) ** turn for ratio in ratios for turn in range(8))
     blocks = tuple(number for number in range(len(ratios)) for _ in range(8))
-    return Result(ONE, base=(1.0,) * len(head), head=head, blocks=blocks, screened=ratios[0])
+    return CellComparison(ONE, base=(1.0,) * len(head), head=head, blocks=blocks, screened=ratios[0])
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def rounds_of(*ratios, noise=0.0):
         (rounds_of(1.03, 1.03, noise=0.02), False),  # close to what matters: not after two rounds
         (rounds_of(1.03, 1.03, 1.03, 1.03, noise=0.02), True),
         (rounds_of(1.03, 1.03, 1.03, 1.03, noise=0.1), False),
-        (Result(ONE, "lost"), True),
+        (CellComparison(ONE, "lost"), True),
     ],
 )
 def test_what_is_clear_needs_no_further_round(result, clear):
@@ -290,7 +290,9 @@ def test_which_commit_comes_first_is_drawn(compared):
 
 def test_a_difference_is_what_every_round_found_as_the_first_stage_did():
     rounds = tuple(number for number in range(4) for _ in range(8))
-    slower = Result(ONE, base=(1.0,) * 32, head=(1.1,) * 32, blocks=rounds, confirmed=True, screened=1.05)
+    slower = CellComparison(
+        ONE, base=(1.0,) * 32, head=(1.1,) * 32, blocks=rounds, confirmed=True, screened=1.05
+    )
     assert slower.verdict(0.02) == "slower"
     assert replace(slower, screened=0.95).verdict(0.02) == NO_DIFFERENCE
     assert replace(slower, head=(1.1,) * 24 + (0.999,) * 8).verdict(0.02) == NO_DIFFERENCE
@@ -300,7 +302,7 @@ def test_a_difference_is_what_every_round_found_as_the_first_stage_did():
 def test_any_unit_can_be_shown():
     cell = replace(ONE, unit="joules")
     blocks = (0,) * 8 + (1,) * 8
-    result = Result(cell, base=(3.0,) * 16, head=(6.0,) * 16, blocks=blocks, confirmed=True)
+    result = CellComparison(cell, base=(3.0,) * 16, head=(6.0,) * 16, blocks=blocks, confirmed=True)
     assert result.verdict(0.02) == "larger"
     assert replace(result, cell=ONE).verdict(0.02) == "slower"
     text = shown([result])
@@ -317,8 +319,8 @@ def shown(results):
 
 def test_how_closely_a_cell_is_known_takes_two_processes():
     noisy = (1.0, 1.01, 0.99, 1.0, 1.02, 1.0, 1.0, 1.0)
-    once = Result(ONE, base=noisy, head=noisy[::-1], blocks=(0,) * 8)
-    twice = Result(OTHER, base=noisy * 2, head=noisy[::-1] * 2, blocks=(0,) * 8 + (1,) * 8)
+    once = CellComparison(ONE, base=noisy, head=noisy[::-1], blocks=(0,) * 8)
+    twice = CellComparison(OTHER, base=noisy * 2, head=noisy[::-1] * 2, blocks=(0,) * 8 + (1,) * 8)
     known = f"half are known within {twice.ratio().relative_error:.1%}"
     assert shown([once]).strip() == "1 cells: 1 no difference seen."
     assert shown([once, twice]).strip() == (
@@ -330,14 +332,14 @@ def test_how_closely_a_cell_is_known_takes_two_processes():
 def commanded(compared, monkeypatch, tmp_path):
     """A function of workers, one pair a round: the command's exit code, and what --out has of each cell."""
 
-    def run_command(pairs):
+    def run_command(pairs, *arguments):
         comparison = compared(pairs)
         monkeypatch.setattr(command, "Comparison", lambda *_, **__: comparison)
         monkeypatch.setattr(command, "build", lambda revision: Build(revision, "0" * 40, tmp_path))
         monkeypatch.chdir(tmp_path)
         (tmp_path / "asv.conf.json").write_text('{"version": 1, "project": "p", "repo": "."}')
         out = tmp_path / "new" / "out.json"
-        code = command.main(["--base", "base", "--out", str(out)])
+        code = command.main(["--base", "base", "--out", str(out), *arguments])
         assert not list(out.parent.glob("*.partial"))
         return code, {cell["benchmark"]: cell for cell in json.loads(out.read_text())["cells"]}
 
@@ -362,3 +364,11 @@ def test_results_are_written_before_they_are_printed(commanded, monkeypatch, tmp
     code, cells = commanded([SLOWER] * (SCREENING_ROUNDS + FEWEST_ROUNDS))
     assert code == 1
     assert {cell["verdict"] for cell in cells.values()} == {"slower"}
+
+
+def test_markdown_has_stdout_to_itself_and_the_same_exit_code(commanded, capsys):
+    code, _ = commanded([SLOWER] * (SCREENING_ROUNDS + FEWEST_ROUNDS), "--format", "markdown")
+    printed = capsys.readouterr()
+    assert code == 1
+    assert printed.out.startswith("**2 of 2 cells got worse.** `HEAD` (`00000000`) against `base`")
+    assert "HEAD (00000000) against base (00000000)" in printed.err

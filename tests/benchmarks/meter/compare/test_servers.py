@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.meter.compare import messages, servers
+from benchmarks.meter.compare import servers
 from benchmarks.meter.compare.builds import Build
-from benchmarks.meter.compare.duel import Cell, Comparison
-from benchmarks.meter.compare.messages import CellError
-from benchmarks.meter.compare.servers import Workers
+from benchmarks.meter.compare.duel import ComparedCell, Comparison
+from benchmarks.meter.compare.errors import CellError
+from benchmarks.meter.compare.servers import CommitWorkers
 
 ROOT = Path(__file__).parents[4]
 SUITE = """
@@ -80,7 +80,7 @@ def started(planted):
     with contextlib.ExitStack() as stack:
 
         def start(suite=SUITE):
-            return stack.enter_context(Workers(*planted(suite), random.Random(0))).running()
+            return stack.enter_context(CommitWorkers(*planted(suite), random.Random(0))).running()
 
         yield start
 
@@ -99,7 +99,9 @@ class Silent:
 def compared(planted):
     builds, suites = planted()
     comparison = Comparison(*builds, suites, min_effect=0.02, budget_s=0.01)
-    comparison.run(lambda found: [cell for benchmark in found for cell in Cell.of(benchmark)], Silent())
+    comparison.run(
+        lambda found: [cell for benchmark in found for cell in ComparedCell.of(benchmark)], Silent()
+    )
     return {cell.benchmark.removeprefix("suite."): result for cell, result in comparison.results.items()}
 
 
@@ -121,23 +123,23 @@ def test_a_worker_that_is_gone_takes_no_orders(started):
     worker, _ = started()
     assert worker.usable
     assert "suite.Last.track_fine" in worker.benchmarks
-    worker.process.kill()
-    worker.process.wait()
+    os.kill(worker.process.pid, signal.SIGKILL)
+    assert worker.process.exit_code(60) == -signal.SIGKILL
     assert not worker.usable
     with pytest.raises(CellError, match="ended"):
         worker.open("suite.Last.track_fine", None)
 
 
 def test_workers_are_started_anew_when_one_is_gone(planted):
-    with Workers(*planted(), random.Random(0)) as workers:
+    with CommitWorkers(*planted(), random.Random(0)) as workers:
         before = workers.running()
         assert workers.running() is before
-        before[1].process.kill()
-        before[1].process.wait()
+        os.kill(before[1].process.pid, signal.SIGKILL)
+        before[1].process.exit_code(60)
         after = workers.running()
         assert [worker.build.label for worker in after] == ["base", "head"]
         assert not {worker.process.pid for worker in after} & {worker.process.pid for worker in before}
-        assert before[0].process.poll() is not None
+        assert before[0].process.exit_code(0) is not None
 
 
 def test_a_child_that_is_gone_gives_no_samples(started):
@@ -277,13 +279,12 @@ def cudatime_sum():
 def test_workers_start_in_an_order_that_is_drawn(monkeypatch, tmp_path):
     order = []
 
-    @contextlib.contextmanager
-    def process(build, suites, folder):
+    def process(build, _suites, _folder):
         order.append(build)
-        yield None
+        return contextlib.nullcontext()
 
     monkeypatch.setattr(servers, "_process", process)
-    monkeypatch.setattr(servers, "_greeted", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(servers, "_greet", lambda _: None)
     seen = set()
     draw = random.Random(0)
     for _ in range(20):
@@ -292,12 +293,3 @@ def test_workers_start_in_an_order_that_is_drawn(monkeypatch, tmp_path):
             assert [worker.build for worker in workers] == ["base", "head"]
         seen.add(tuple(order))
     assert seen == {("base", "head"), ("head", "base")}
-
-
-def test_a_process_that_ended_is_not_waited_for(tmp_path):
-    class Ended:
-        def poll(self):
-            return 1
-
-    with messages.listening_at(tmp_path / "socket") as listener, pytest.raises(CellError, match="ended"):
-        messages.accepted(listener, Ended(), timeout=60)
