@@ -317,7 +317,7 @@ def _described(model: "PreTrainedModel") -> LoadedModel:
         model=model,
         generation=component_map(model).generation,
         weights="a model in memory",
-        backend=running_packages(model),
+        packages=running_packages(model),
         layers=layers,
         full_layers=layers,
     )
