@@ -1,8 +1,8 @@
-"""What the benchmarks of each machine are, beside that machine's results.
+"""The definitions of the benchmarks of each machine, kept beside the results of that machine.
 
-asv keeps one benchmarks.json, that of the last run. Suites define other grids on other machines (what does
-not fit on a CPU is left out), so after a run on a laptop asv would drop the results of the GPU box from the
-site. Here each machine keeps its own definitions, and asv's commands see all of them united.
+asv keeps one benchmarks.json, that of the last run. Suites define smaller grids on a CPU than on a GPU, so
+after a run on a laptop asv would drop the results of the GPU box from the site. Here each machine keeps its
+own definitions, and asv's commands see the union of all.
 """
 
 import json
@@ -19,17 +19,17 @@ from asv.results import Results
 from benchmarks.meter.asv_plugins import patches
 from benchmarks.meter.host import replacing
 
-# no .json at its end: asv takes every other *.json for a result
+# the name must not end in .json: asv takes every such file, except its own, for a result
 FILE_NAME = "benchmarks.definitions"
 
 Definition = dict[str, Any]
-"""What asv knows of a benchmark: its name, version, param_names, params (a list of reprs an axis), unit."""
+"""What asv knows about a benchmark: name, version, unit, param_names, params (for each a list of reprs)."""
 
 _discovered_here: set[Path] = set()
 
 
 def install() -> None:
-    """Make asv's commands read the definitions of all machines, and note those that this process finds."""
+    """Make asv's commands read the definitions of all machines, and remember those of this run."""
     patches.apply(
         {
             patches.BENCHMARKS_SAVE: _save,
@@ -40,7 +40,7 @@ def install() -> None:
 
 
 def save_discovered(results_dir: str | os.PathLike[str], machine: str) -> None:
-    """Keep what this process discovered for a machine that it saved results of; nothing if it is kept."""
+    """Keep the benchmarks that this process discovered for a machine whose results it saves."""
     folder = Path(results_dir).resolve()
     if folder in _discovered_here:
         found = util.load_json(Benchmarks.get_benchmark_file_path(folder), api_version=Benchmarks.api_version)
@@ -53,7 +53,7 @@ def save_definitions(
 ) -> None:
     """Keep the definitions of a machine's last run.
 
-    Values of an axis that an earlier run had, in another profile say, stay; benchmarks that it had go.
+    Values of parameters that an earlier run had stay; benchmarks that only the earlier run had go.
     """
     path = Path(results_dir, machine, FILE_NAME)
     stored = _read(path)
@@ -64,7 +64,10 @@ def save_definitions(
 
 
 def united(definition: Definition, other: Definition | None) -> Definition:
-    """The definition with the other's axis values added, if both are of one version and the same axes."""
+    """Return a definition with the parameter values of another one added.
+
+    If the other has another version or other parameters, nothing is added.
+    """
     if other is None or any(definition[key] != other[key] for key in ("version", "param_names")):
         return definition
     axes = zip(definition["params"], other["params"], strict=True)
@@ -72,7 +75,7 @@ def united(definition: Definition, other: Definition | None) -> Definition:
 
 
 def _united_axis(values: list[str], others: list[str]) -> list[str]:
-    """All values; numbers in their order, or else asv's graphs would run back and forth."""
+    """The union of values. Numbers are sorted, or else the lines of asv's graphs would run back and forth."""
     every = list(dict.fromkeys([*values, *others]))
     if len(every) == len(values):
         return values
@@ -86,10 +89,11 @@ def _read(path: Path) -> dict[str, Definition]:
     if not path.is_file():
         return {}
     try:
-        return util.load_json(path)
+        found: dict[str, Definition] = util.load_json(path)
     except util.UserError as error:
         log.warning(f"the benchmarks of {path.parent.name} are unknown until it runs again: {error}")
         return {}
+    return found
 
 
 def _save(self: Benchmarks) -> None:
@@ -98,7 +102,7 @@ def _save(self: Benchmarks) -> None:
 
 
 def _load(cls: type[Benchmarks], conf: Any, regex: str | list[str] | None = None) -> Benchmarks:
-    """Stand-in for `Benchmarks.load`: the last run's definitions, and those of every machine."""
+    """Stand-in for `Benchmarks.load`: the definitions of the last run and those of every machine."""
     every: dict[str, Definition] = {}
     if Path(cls.get_benchmark_file_path(conf.results_dir)).is_file():
         every.update(patches.BENCHMARKS_LOAD.stock(conf))
@@ -111,9 +115,10 @@ def _load(cls: type[Benchmarks], conf: Any, regex: str | list[str] | None = None
 
 
 def _format_own_grid(result: Results, benchmark: Definition) -> tuple[str | None, str | None]:
-    """Stand-in for the formatter of `asv show`: cells that only other machines have did not fail here."""
+    """Stand-in for the formatter of `asv show`: leave out cells that only other machines have."""
     own = result.get_result_params(benchmark["name"])
     if len(own) == len(benchmark["params"]):
         axes = zip(benchmark["params"], own, strict=True)
         benchmark = {**benchmark, "params": [[v for v in values if v in mine] for values, mine in axes]}
-    return patches.SHOW_FORMAT.stock(result, benchmark)
+    shown: tuple[str | None, str | None] = patches.SHOW_FORMAT.stock(result, benchmark)
+    return shown

@@ -1,9 +1,10 @@
-"""What asv calls the machine it runs on; `asv.conf.json` loads this as a plugin.
+"""The asv plugin that describes the machine.
 
 In: the operating system, /proc and `nvidia-smi`. Out: the fields of results/asv/<machine>/machine.json.
-asv keeps one history for each combination of these fields, so they hold only what stays the same while the
-hardware does: no kernel release, no driver version. They hold no host name either, and nothing is read from
-or written to the home directory.
+
+asv keeps one history for each combination of these fields. So they change only with the hardware: the
+versions of kernel and driver are not among them. Neither is the host's name, and nothing is read from or
+written to the home directory.
 """
 
 import math
@@ -11,6 +12,7 @@ import os
 import platform
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from asv import util
 from asv.console import log
@@ -25,7 +27,7 @@ _CPU_NOISE = re.compile(r"\((R|TM)\)|@.*|\b(CPU|Processor|\d+-Core|with .*)\b", 
 
 
 def setup() -> None:
-    """Make asv describe the machine as this module does; asv calls it when it loads the plugin."""
+    """Make asv describe the machine as this module does; asv calls this when it loads the plugin."""
     patches.apply(
         {
             patches.MACHINE_NAME: staticmethod(lambda: machine_fields()["machine"]),
@@ -35,10 +37,10 @@ def setup() -> None:
 
 
 def machine_fields(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The machine as asv stores it: `machine` (a name made of the others), os, arch, cpu, num_cpu, ram, gpu.
+    """Return the machine as asv stores it: machine, os, arch, cpu, num_cpu, ram and gpu.
 
-    `num_cpu` counts the CPUs that this process may use, `ram` is in GiB (see `nominal_gib`), and `gpu` is
-    the model name of the device that CUDA would use, `NO_GPU` without one.
+    `machine` is a name made of the other fields. `num_cpu` counts the CPUs that this process may use, `ram`
+    is in GiB (see `nominal_gib`), and `gpu` is the model of the device that CUDA would use, or `NO_GPU`.
     """
     cpu = cpu_name()
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -58,30 +60,32 @@ def machine_fields(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def nominal_gib(size: int) -> int:
-    """The installed memory, in GiB, of a machine that reports `size` bytes.
+    """Return the installed memory, in GiB, of a machine whose kernel reports `size` bytes.
 
-    The kernel reports a little less than is installed, and how much less changes with its version: the
-    result is rounded up to a multiple of an eighth of the power of two below it (31.2 -> 32, 503 -> 512).
+    The kernel reports a little less than is installed, and how much less depends on its version. So the size
+    is rounded up to a multiple of an eighth of the power of two below it (31.2 -> 32, 503 -> 512).
     """
     gib = max(1, size / _GIB)
     step = 2 ** math.floor(math.log2(gib)) / 8
-    return math.ceil(math.ceil(gib / step) * step)
+    installed: int = math.ceil(math.ceil(gib / step) * step)
+    return installed
 
 
 def _slug(*parts: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", " ".join(parts).lower()).strip("-")
 
 
-def _load(*, machine_name=None, interactive=False, **_ignored) -> Machine:
-    """Stand-in for `Machine.load`: the described machine, called `machine_name` if the user named it.
+def _load(*, machine_name: str | None = None, interactive: bool = False, **_ignored: Any) -> Machine:
+    """Stand-in for `Machine.load`: return the machine, with the name that the user gave it, if any.
 
-    Only the commands that measure pass `interactive`; the other is `asv machine`, which gets told.
+    Commands that measure pass `interactive`. The only other one is `asv machine`, for which the fields are
+    printed.
     """
     fields = machine_fields()
     machine = Machine()
     machine.__dict__.update(fields, machine=machine_name or fields["machine"])
     if not interactive:
-        log.info("This project describes the machine by itself:")
+        log.info("The machine is described by the meter, from what the system reports:")
         for name, value in machine.__dict__.items():
             log.info(f"  {name}: {value}")
     return machine

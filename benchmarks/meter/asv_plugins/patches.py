@@ -41,7 +41,7 @@ class Patch:
         self.name = name
         self.parameters = parameters.split()
         self.why = why
-        self.stock: Callable[..., Any] = getattr(owner, name, None)
+        self.stock: Any = getattr(owner, name, None)
 
     def __str__(self) -> str:
         return f"{self.owner.__name__}.{self.name}".removeprefix("asv.")

@@ -1,4 +1,4 @@
-"""The versions of everything that a result depends on, apart from the commit."""
+"""The versions of everything that a result depends on, except the commit."""
 
 import functools
 import platform
@@ -14,9 +14,9 @@ PACKAGES = ("torch", "triton", "transformers", "numpy", "mamba-ssm", "causal-con
 
 @functools.cache
 def versions() -> dict[str, str | None]:
-    """The versions of Python, the driver, CUDA (torch's) and the `PACKAGES`, and the GPU's name.
+    """Return the versions of Python, the driver, torch's CUDA and the `PACKAGES`, and the GPU's name.
 
-    None stands for what is not there. Nothing heavy is imported.
+    The value is None for whatever is missing. Nothing heavy is imported.
     """
     gpu = gpu_name()
     return {
@@ -36,8 +36,9 @@ def _installed(package: str) -> str | None:
 
 
 def _cuda_of_torch() -> str | None:
-    """The CUDA version that torch was built for, from its file of versions: importing torch takes seconds."""
+    """The CUDA version that torch was built for, read from its version.py: importing torch takes seconds."""
     spec = find_spec("torch")
     if spec is None or spec.origin is None:
         return None
-    return runpy.run_path(str(Path(spec.origin).with_name("version.py")))["cuda"]
+    cuda: str | None = runpy.run_path(str(Path(spec.origin).with_name("version.py")))["cuda"]
+    return cuda

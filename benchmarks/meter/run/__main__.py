@@ -1,8 +1,8 @@
-"""Measure commits cell by cell, saving as it goes: `python -m benchmarks.meter.run`.
+"""Measure commits cell by cell, and save as it goes: `python -m benchmarks.meter.run`.
 
-In: commits, and which cells. Out: asv result files, as `asv run --record-samples` writes them. Unlike asv,
-which saves when a commit is done, a run loses nothing: Ctrl-C, a kill or a time limit costs the cell in
-flight, and the same command goes on with what is left.
+In: commits, and which cells. Out: asv result files, as `asv run --record-samples` writes them. asv saves when
+all cells of a commit are done. This command saves as it goes: Ctrl-C, a kill or a time limit costs the cell
+that is measured, and the same command goes on with the cells that are left.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from asv.console import log
 
 from benchmarks.meter.gpu.identity import NO_GPU
 from benchmarks.meter.run.bare import GivenCommit
-from benchmarks.meter.run.loop import Choices, Report, Run
+from benchmarks.meter.run.loop import Choices, Report, SuiteRun
 from benchmarks.meter.run.merge import merge_trees
 from benchmarks.meter.run.preflight import missing_packages, print_device_checks
 from benchmarks.meter.run.signals import Interruptions
@@ -32,7 +32,7 @@ OUT_OF_TIME = 3
 
 _EPILOG = """\
 exit codes: 0 all cells are done; 2 a cell or a build failed, or nothing could be run; 3 the time limit came
-first: run the same command again; 130 Ctrl-C. Whatever the code, what was measured is saved.
+first, so run the same command again; 130 Ctrl-C. What was measured is saved in any case.
 """
 
 
@@ -70,18 +70,18 @@ def _run(options: argparse.Namespace, started: float, interruptions: Interruptio
             show_stderr=options.show_stderr,
         )
         log.flush()
-        run = Run(suite, choices, interruptions.held_back)
+        run = SuiteRun(suite, choices, interruptions.held_back)
         if bare and run.report().left:
             _introduce_machine(suite)
         try:
             run.measure()
         finally:
-            _summarise(run.report(), again=options.again)
+            _summarize(run.report(), again=options.again)
     return _exit_code(run.report())
 
 
 def _introduce_machine(suite: Suite) -> None:
-    """Say what to know of a machine that nobody prepared; nothing of it ends the run."""
+    """Print what is missing on a machine that nobody prepared, and check its GPU; the run goes on anyway."""
     if missing := missing_packages(Path("pyproject.toml")):
         print(f"not installed: {', '.join(missing)}; the cells that need them will be n/a", flush=True)
     if suite.machine.get("gpu", NO_GPU) != NO_GPU:
@@ -101,14 +101,14 @@ def _exit_code(report: Report) -> int:
     return TROUBLE if report.failures else 0
 
 
-def _summarise(report: Report, *, again: bool) -> None:
+def _summarize(report: Report, *, again: bool) -> None:
     print(f"{report.cells - report.left} of {report.cells} cells are done", flush=True)
     for failure in report.failures:
         print(f"  {failure}")
     if report.failures:
-        print("--retry-failed runs failed cells once more, --show-stderr prints all that they say")
+        print("--retry-failed runs failed cells once more; --show-stderr shows what they print")
     if report.left and again:
-        print(f"{report.left} are left: they keep what was stored of them before, if anything")
+        print(f"{report.left} are left: they keep the results that were stored before, if any")
     elif report.left:
         when = " at the time limit" if report.out_of_time else ""
         print(f"{report.left} are left{when}: the same command goes on with them")
@@ -116,7 +116,7 @@ def _summarise(report: Report, *, again: bool) -> None:
 
 @contextmanager
 def _only_run(conf: Config) -> Iterator[None]:
-    """Two runs at a time would disturb each other's measurements, and overwrite each other's results.
+    """Make sure that no other run is active: two would disturb each other and overwrite each other's results.
 
     Raises:
         UserError: if there is another run.
@@ -127,7 +127,7 @@ def _only_run(conf: Config) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise util.UserError("another run is measuring; wait for it, or end it") from None
+            raise util.UserError("another run is active; wait for it, or end it") from None
         yield
 
 
@@ -135,9 +135,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.bare and not options.commit:
-        parser.error("--bare needs --commit: what is checked out cannot be found out without git")
+        parser.error("--bare needs --commit: without git, the commit of this folder is not known")
     if options.bare and options.commits:
-        parser.error("--bare measures what is checked out: it takes no commits but --commit")
+        parser.error("--bare measures this folder as it is: give its commit by --commit alone")
     if (options.commit or options.commit_date) and not options.bare:
         parser.error("--commit and --commit-date go with --bare")
     return options
@@ -146,12 +146,17 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.meter.run",
-        description="Measure commits cell by cell and save as it goes; what has a result is not run again.",
+        description="Measure commits cell by cell, saving as it goes. Cells with a result are not run again.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("commits", nargs="*", metavar="COMMIT", help="commits and ranges (A..B); default: asv's branches")
+    add(
+        "commits",
+        nargs="*",
+        metavar="COMMIT",
+        help="commits and ranges (A..B); default: the branches in asv.conf.json",
+    )
     add(
         "-b",
         "--bench",
@@ -159,30 +164,38 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="REGEX",
-        help="only the cells that it finds; can be given more than once",
+        help="only the cells that match; can be given more than once",
     )
     repeat = parser.add_mutually_exclusive_group()
     repeat.add_argument("--resume", action="store_true", help="only cells without a result (the default)")
-    repeat.add_argument("--again", action="store_true", help="measure all selected cells anew")
-    add("--retry-failed", action="store_true", help="run cells that failed in an earlier run once more")
+    repeat.add_argument("--again", action="store_true", help="measure all selected cells once more")
+    add("--retry-failed", action="store_true", help="also run cells that failed in an earlier run")
     add(
         "--time-limit",
         type=float,
         default=float("inf"),
         metavar="MINUTES",
-        help="start no cell that might not be done by then, but for the first",
+        help="start no cell that might not be done by then, except the first; for queues with a time limit",
     )
-    add("-e", "--show-stderr", action="store_true", help="print all that the benchmarks print")
+    add("-e", "--show-stderr", action="store_true", help="show what the benchmarks print")
     add("--launch-method", choices=["spawn", "forkserver"], help="default: as configured")
     add("--machine", metavar="NAME", help="call this machine NAME")
     add("--config", metavar="FILE", help="default: asv.conf.json of this folder")
     add = parser.add_argument_group("on a machine without git").add_argument
-    add("--bare", action="store_true", help="build nothing: measure this checkout with this Python")
-    add("--commit", metavar="HASH", help="what is checked out: all 40 digits")
-    add("--commit-date", type=datetime.fromisoformat, metavar="DATE", help="`git log -1 --format=%%aI`")
+    add("--bare", action="store_true", help="build nothing: measure this folder with this Python")
+    add("--commit", metavar="HASH", help="the commit of this folder, all 40 digits")
+    add(
+        "--commit-date",
+        type=datetime.fromisoformat,
+        metavar="DATE",
+        help="when it was made, as `git log -1 --format=%%aI` prints it",
+    )
     add = parser.add_argument_group("afterwards").add_argument
     add(
-        "--merge", type=Path, metavar="FOLDER", help="merge those results into the project's, and run nothing"
+        "--merge",
+        type=Path,
+        metavar="FOLDER",
+        help="merge the results in FOLDER into the project's, and run nothing",
     )
     return parser
 
@@ -191,7 +204,7 @@ def _pattern(text: str) -> str:
     try:
         re.compile(text)
     except re.error as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is not a regular expression: {error}") from error
     return text
 
 

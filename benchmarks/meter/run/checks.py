@@ -1,7 +1,7 @@
-"""Whether the instruments can be believed on this machine's GPU: a few checks that take seconds.
+"""Checks that the instruments are right on this machine's GPU; they take seconds.
 
-In: the GPU that torch would use. Out: a line for each check, with its numbers. They initialise CUDA, so they
-have a process of their own: `python -m benchmarks.meter.run.checks`; exit code 2 is that a check failed.
+In: the GPU that torch would use. Out: a line for each check, with its numbers. The checks initialize CUDA, so
+they have a process of their own: `python -m benchmarks.meter.run.checks`. Exit code 2 means that one failed.
 """
 
 import sys
@@ -18,7 +18,7 @@ from benchmarks.meter.measure.memory import allocated_peak
 EXIT_CODES = (0, 2)
 
 MATRIX_SIDE = 4096
-"""Of the matrix products that are timed: milliseconds on any GPU, which is long against a launch."""
+"""The size of the matrix products that are timed. They take milliseconds, much longer than a launch."""
 
 _MIB = 2**20
 _TENSOR_BYTES = 64 * _MIB
@@ -26,11 +26,11 @@ _PRODUCTS = 20
 
 
 class CheckError(Exception):
-    """What an instrument says is not so."""
+    """An instrument is wrong."""
 
 
 def identity() -> str:
-    """The device that torch computes on is the one that names the results, and NVML knows it."""
+    """Check that torch, NVML and the name of the results mean the same device."""
     with open_cuda_device() as opened:
         named = first_device()
         if named is None or named.uuid != opened.uuid:
@@ -43,7 +43,7 @@ def identity() -> str:
 
 
 def allocator() -> str:
-    """The allocator's peak of a known tensor is its size."""
+    """Check that the allocator's peak for a tensor is the size of the tensor."""
     import torch
 
     peak = allocated_peak(lambda: torch.empty(_TENSOR_BYTES, dtype=torch.int8, device=device()))
@@ -53,7 +53,7 @@ def allocator() -> str:
 
 
 def events() -> str:
-    """What CUDA's events say of long kernels agrees with the clock on the wall, within a factor of two."""
+    """Check that CUDA's events agree with the wall clock for long kernels, within a factor of two."""
     hot = clock("hot")
     product = _product()
     hot.seconds([product] * 3)
@@ -67,8 +67,8 @@ def events() -> str:
 
 
 def profiler() -> str:
-    """A profile of a matrix product holds its kernels."""
-    from torch.autograd import DeviceType
+    """Check that a profile of a matrix product holds its kernels."""
+    from torch.autograd import DeviceType  # type: ignore[attr-defined] # torch does not export it by name
     from torch.profiler import ProfilerActivity, profile
 
     product = _product()

@@ -1,7 +1,7 @@
-"""Measuring: commit by commit, cell by cell.
+"""The loop of a run: commit by commit, cell by cell.
 
-In: a suite and what the command line says of time and repetition. Out: result files, lines on the screen,
-and a report of what is done, what failed and what is left.
+In: a suite, and the choices of the command line. Out: result files, lines on the screen, and a report of what
+is done, what failed and what is left.
 """
 
 import time
@@ -33,11 +33,11 @@ class Choices:
     """What to run of a suite, and for how long.
 
     Attributes:
-        again: measure cells that have a result anew.
-        retry_failed: run cells that failed in an earlier run once more.
-        deadline: when to stop, on `time.monotonic`'s clock; a cell that might not be done by then is not
-            started, unless it is the first.
-        launch_method: how asv starts the benchmark processes; None for what the configuration says.
+        again: also measure cells that have a result.
+        retry_failed: also run cells that failed in an earlier run.
+        deadline: when to stop, on the clock of `time.monotonic`. A cell that might not be done by then is not
+            started, except the first.
+        launch_method: how asv starts the processes of benchmarks; None for that of the configuration.
         show_stderr: print what the benchmarks print.
     """
 
@@ -50,14 +50,14 @@ class Choices:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What came of a run.
+    """The state of a run.
 
     Attributes:
-        cells: how many were asked for, all commits together.
-        left: of these, how many are not done.
-        failures: a line for each cell that failed, now or in an earlier run, and for each commit that could
-            not be built.
-        out_of_time: True if the deadline ended the run.
+        cells: how many were selected, in all commits together.
+        left: how many of these are not done.
+        failures: a line for each cell that failed, in this run or an earlier one, and for each commit that
+            could not be built.
+        out_of_time: whether the deadline ended the run.
     """
 
     cells: int
@@ -71,8 +71,9 @@ class _Job:
     """One commit in one environment.
 
     Attributes:
-        steps: those still to do.
-        at_hand: the cells that were measured together, by round: the samples of those still to do are there.
+        steps: those that are left.
+        at_hand: the rounds and groups of cells that were measured together in this run. The samples of those
+            of their cells that are left are stored in this process.
     """
 
     commit: str
@@ -82,16 +83,16 @@ class _Job:
     at_hand: set[tuple[int, tuple[Cell, ...]]] = field(default_factory=set)
 
 
-class Run:
-    """Runs the cells of a suite that have no result yet.
+class SuiteRun:
+    """One run over the cells of a suite that have no result yet.
 
     Args:
-        suite: what there is to run.
-        choices: what to run of it.
-        uninterrupted: holds back Ctrl-C while results are written.
+        suite: commits and benchmarks.
+        choices: what to run of the suite, and for how long.
+        uninterrupted: a context manager that holds back Ctrl-C while results are written.
     """
 
-    def __init__(self, suite: Suite, choices: Choices, uninterrupted: AbstractContextManager):
+    def __init__(self, suite: Suite, choices: Choices, uninterrupted: AbstractContextManager[object]) -> None:
         self._suite = suite
         self._choices = choices
         self._uninterrupted = uninterrupted
@@ -105,10 +106,10 @@ class Run:
         self._state = State(total, done=total - sum(len(job.steps) for job in self._jobs))
 
     def measure(self) -> None:
-        """Run until all is done, or the deadline comes.
+        """Run until all cells are done, or until the deadline.
 
         Raises:
-            KeyboardInterrupt: on Ctrl-C; what was finished is saved.
+            KeyboardInterrupt: on Ctrl-C; the finished cells are saved.
             UserError: if the suites cannot be imported.
         """
         self._state.left = self._left()
@@ -124,7 +125,7 @@ class Run:
                 return
 
     def report(self) -> Report:
-        """What is done up to now."""
+        """Return the state of the run up to now."""
         failures = [
             f"{job.commit[:8]} {cell}: {self._errors.get((job.commit, cell), 'failed in an earlier run')}"
             for job in self._jobs
@@ -145,7 +146,7 @@ class Run:
         return _Job(commit, env, results, deque(plan(suite.benchmarks, done, held_back)))
 
     def _install(self, job: _Job) -> bool:
-        """Build and install the commit, unless it is; False if it cannot be built."""
+        """Build and install the commit, unless it is installed; return False if it cannot be built."""
         started = time.monotonic()
         installed = job.env.installed_commit_hash
         try:
@@ -178,10 +179,10 @@ class Run:
                 job.results.save()
 
     def _fits(self, job: _Job, session: Session, step: Step) -> bool:
-        """Whether a step will surely be done in time.
+        """Whether a step will surely be done before the deadline.
 
-        The first one of a run has to be tried, or nothing might ever be measured. What was measured together
-        with an earlier step is taken from it: the samples do not outlive this process.
+        The first step of a run is always tried, or else nothing might ever be measured. A step whose samples
+        an earlier one took is done, because the samples are lost when this process ends.
         """
         left = self._choices.deadline - time.monotonic()
         if (step.round, step.together) in job.at_hand:
@@ -195,12 +196,12 @@ class Run:
 
     def _careful_cache_seconds(self, job: _Job, session: Session, step: Step) -> float:
         known = job.results.cache_seconds(step.cache_key)
-        if known is None:
+        if known is None and step.cache_key is not None:
             known = self._cache_seconds.get(step.cache_key)
         return min(session.cache_timeout(step), _UNKNOWN_CACHE_S) if known is None else known
 
     def _run(self, job: _Job, session: Session, screen: Display, step: Step) -> str:
-        """Run one step, and tell what came of it."""
+        """Run one step; return the line that says how it ended."""
         self._state.current = str(step.cell)
         screen.begin()
         session.prepare(step)
@@ -230,12 +231,12 @@ class Run:
 
 
 def _is_worth_a_round(job: _Job, step: Step) -> bool:
-    """False for the later rounds of a cell whose first one gave no number."""
+    """Whether to run a step: not the later rounds of a cell whose first round gave no number."""
     return step.round == 1 or job.results.records[step.cell].outcome == "measured"
 
 
 def _known_seconds(suite: Suite) -> dict[Cell, float]:
-    """How long a round of each cell took when it was last run, from this machine's newest result files."""
+    """The seconds of a round of each cell in its last run, from the newest result files of this machine."""
     folder = suite.results_file(suite.environments[0], suite.commits[0]).parent
     files = sorted(folder.glob("*-*.json"), key=lambda file: file.stat().st_mtime)
     known: dict[Cell, float] = {}

@@ -1,7 +1,7 @@
-"""Merging a tree of results into another: what a GPU box measured into the checkout's.
+"""Merging a folder of results into another: those of a GPU box into the project's.
 
-In: two folders as asv's `results_dir`. Out: the target with every machine of the source, merged file by
-file and cell by cell; each file is written whole or not at all.
+In: two folders like asv's `results_dir`. Out: the target with every machine of the source, merged file by
+file and cell by cell. Each file is written whole or not at all.
 """
 
 import json
@@ -24,20 +24,20 @@ def merge_trees(source: Path, target: Path, date_of: Callable[[str], int | None]
     """Merge the results under `source` into `target`.
 
     Args:
-        source: a results folder: machines, each with its machine.json.
-        target: another one, or an empty or new folder.
-        date_of: the date of a commit in milliseconds since 1970, None if it is not known here. A box without
-            git may not have known it.
+        source: a folder of results, with a folder for each machine and a machine.json in it.
+        target: another such folder, which may be empty or missing.
+        date_of: returns the date of a commit in milliseconds since 1970, None if it is not known here. It
+            replaces the date in the source, which a box without git may not have known.
 
     Returns:
-        The result files of the target that took part.
+        the result files of the target that were merged into.
 
     Raises:
         UserError: if `source` holds no results, or two files of one name are of different commits.
     """
     machines = [file.parent for file in sorted(source.glob("*/machine.json"))]
     if not machines:
-        raise util.UserError(f"{source} holds no results: there is no <machine>/machine.json in it")
+        raise util.UserError(f"{source} holds no results: no folder in it has a machine.json")
     merged = [
         _merge_file(file, target, date_of) for folder in machines for file in sorted(folder.glob("*-*.json"))
     ]
@@ -56,7 +56,7 @@ def _merge_file(file: Path, target: Path, date_of: Callable[[str], int | None]) 
     ours = _read(ours_file) if ours_file.exists() else nothing
     for key in ("commit_hash", "env_name"):
         if ours.results[key] != theirs.results[key]:
-            raise util.UserError(f"{file} is of another {key} than {ours_file}: nothing of it was merged")
+            raise util.UserError(f"{file} has another {key} than {ours_file}, so it was not merged")
     both = merge(ours, theirs)
     date = date_of(both.results["commit_hash"])
     results = both.results if date is None else {**both.results, "date": date}
@@ -80,7 +80,8 @@ def _merge_machine(folder: Path, target: Path) -> None:
 
 def _definitions(folder: Path) -> dict[str, Any]:
     path = folder / FILE_NAME
-    return util.load_json(path) if path.exists() else {}
+    found: dict[str, Any] = util.load_json(path) if path.exists() else {}
+    return found
 
 
 def _copy(file: Path, to: Path) -> None:

@@ -1,8 +1,9 @@
 """Merging two measurements of the same commit, cell by cell.
 
-In: the contents of two result files of asv, and the notes beside them. Out: one of each. For every cell the
-better side wins: a number over a failure or a recorded skip, these over nothing, and among equals the newer;
-a tie keeps the target's. So merging is idempotent, and a cell that the source lacks stays as it is.
+In: the contents of two result files of asv, and the notes beside them. Out: the merged contents and notes.
+For each cell the better side wins: a number beats a failure or a recorded skip, these beat a cell that was
+not run, and of two equals the newer wins. If they are equally old, the target's stays. So merging twice is
+the same as merging once, and a cell that the source lacks stays as it is.
 """
 
 import itertools
@@ -23,18 +24,20 @@ _OF_THE_BENCHMARK = ("params", "version", "started_at", "duration", "profile")
 
 @dataclass(frozen=True)
 class Measured:
-    """A result file and its notes, as they were read from JSON."""
+    """The contents of a result file, and its notes."""
 
     results: Mapping[str, Any]
     notes: Sequence[Note] = ()
 
 
 @dataclass(frozen=True)
-class _Row:
-    """What a file holds of one benchmark.
+class _BenchmarkRow:
+    """What a file holds about one benchmark.
 
-    `whole` are the columns of the benchmark, `cells` the others, by column and by cell; `noted` are the
-    records of the cells.
+    Attributes:
+        whole: the columns that have one entry for the benchmark.
+        cells: the other columns, by the parameters of each cell and by column.
+        noted: the records of the cells.
     """
 
     whole: dict[str, Any]
@@ -43,22 +46,25 @@ class _Row:
 
     @property
     def started_at(self) -> int:
-        return self.whole["started_at"] or 0
+        return int(self.whole["started_at"] or 0)
 
 
 def merge(target: Measured, source: Measured) -> Measured:
-    """The target with what is better in the source; neither is changed.
+    """Return the target with the cells that are better in the source; neither is changed.
 
     Args:
-        target: a result file's contents.
-        source: those of another one, of the same commit, machine and environment.
+        target: the contents of a result file.
+        source: those of another file, of the same commit, machine and environment.
     """
     ours, theirs = _rows(target), _rows(source)
     columns = target.results["result_columns"]
-    rows: dict[str, _Row] = {}
+    rows: dict[str, _BenchmarkRow] = {}
     from_source: set[Cell] = set()
     for name in {**ours, **theirs}:
-        rows[name], won = _merge_rows(name, ours.get(name), theirs.get(name), columns)
+        if name not in theirs:
+            rows[name] = ours[name]
+            continue
+        rows[name], won = _merge_rows(name, ours.get(name), theirs[name], columns)
         from_source |= won
     newer = _newest(theirs) > _newest(ours)
     first, second = (source, target) if newer else (target, source)
@@ -68,7 +74,7 @@ def merge(target: Measured, source: Measured) -> Measured:
     return Measured(merged, _merge_notes(target, source, from_source, rows, newer=newer))
 
 
-def _rows(measured: Measured) -> dict[str, _Row]:
+def _rows(measured: Measured) -> dict[str, _BenchmarkRow]:
     noted = ran(measured.notes)
     columns = measured.results["result_columns"]
     rows = {}
@@ -83,11 +89,11 @@ def _rows(measured: Measured) -> dict[str, _Row]:
             for cell, values in zip(grid, zip(*by_column.values(), strict=True), strict=True)
         }
         current = {cell: note for cell, note in noted.items() if note["version"] == whole["version"]}
-        rows[name] = _Row(whole, cells, current)
+        rows[name] = _BenchmarkRow(whole, cells, current)
     return rows
 
 
-def _to_list(row: _Row, columns: Sequence[str]) -> list[Any]:
+def _to_list(row: _BenchmarkRow, columns: Sequence[str]) -> list[Any]:
     listed = [
         row.whole[column]
         if column in row.whole
@@ -104,11 +110,9 @@ def _compressed(values: list[Any]) -> list[Any] | None:
 
 
 def _merge_rows(
-    name: str, ours: _Row | None, theirs: _Row | None, columns: Sequence[str]
-) -> tuple[_Row, set[Cell]]:
+    name: str, ours: _BenchmarkRow | None, theirs: _BenchmarkRow, columns: Sequence[str]
+) -> tuple[_BenchmarkRow, set[Cell]]:
     """The merged row, and the cells that come from the source."""
-    if theirs is None:
-        return ours, set()
     everything = {Cell(name, params) for params in theirs.cells}
     if ours is None:
         return theirs, everything
@@ -117,23 +121,24 @@ def _merge_rows(
         return (theirs, everything) if newer else (ours, set())
     axes = zip(ours.whole["params"], theirs.whole["params"], strict=True)
     params = [list(dict.fromkeys([*our_values, *their_values])) for our_values, their_values in axes]
-    cells, won = {}, set()
+    cells: dict[tuple[str, ...], dict[str, Any]] = {}
+    won: set[Cell] = set()
     for combination in itertools.product(*params):
         wins = _standing(theirs, name, combination) > _standing(ours, name, combination)
         cells[combination] = (theirs if wins else ours).cells.get(combination) or _not_run(columns)
         won |= {Cell(name, combination)} if wins else set()
     first, second = (theirs, ours) if newer else (ours, theirs)
     whole = {column: first.whole[column] or second.whole[column] for column in _OF_THE_BENCHMARK}
-    return _Row({**whole, "params": params}, cells), won
+    return _BenchmarkRow({**whole, "params": params}, cells), won
 
 
-def _comparable(ours: _Row, theirs: _Row) -> bool:
+def _comparable(ours: _BenchmarkRow, theirs: _BenchmarkRow) -> bool:
     same_axes = len(ours.whole["params"]) == len(theirs.whole["params"])
     return same_axes and ours.whole["version"] == theirs.whole["version"]
 
 
-def _standing(row: _Row, name: str, params: tuple[str, ...]) -> tuple[int, int]:
-    """How good what a row holds of a cell is: (0, 0) for nothing, and the newer the better."""
+def _standing(row: _BenchmarkRow, name: str, params: tuple[str, ...]) -> tuple[int, int]:
+    """The rank of a cell in a row, by outcome and then by time; (0, 0) if the cell was not run."""
     if params not in row.cells:
         return 0, 0
     note = row.noted.get(Cell(name, params), {})
@@ -147,21 +152,26 @@ def _not_run(columns: Sequence[str]) -> dict[str, Any]:
     return {**dict.fromkeys(set(columns) - set(_OF_THE_BENCHMARK)), "result": math.nan}
 
 
-def _newest(rows: Mapping[str, _Row]) -> int:
+def _newest(rows: Mapping[str, _BenchmarkRow]) -> int:
     return max((row.started_at for row in rows.values()), default=0)
 
 
 def _merge_notes(
-    target: Measured, source: Measured, from_source: set[Cell], rows: Mapping[str, _Row], *, newer: bool
+    target: Measured,
+    source: Measured,
+    from_source: set[Cell],
+    rows: Mapping[str, _BenchmarkRow],
+    *,
+    newer: bool,
 ) -> list[Note]:
-    """The notes of each cell from the side that its value is from; others from both, the newer side's last.
+    """The notes of each cell from the side of its value, then other notes from both, the newer side's last.
 
     Args:
-        target: with its notes.
-        source: with its notes.
-        from_source: the cells whose values are the source's.
+        target: its notes are merged into.
+        source: its notes are merged.
+        from_source: the cells whose values come from the source.
         rows: the merged rows.
-        newer: True if the source is, as a whole, the newer one.
+        newer: whether the source as a whole is newer than the target.
     """
     known = {Cell(name, params) for name, row in rows.items() for params in row.cells}
     ours = [noted for noted in _with_versions(target.notes) if _cell(noted[0]) not in from_source]
@@ -186,11 +196,11 @@ def _with_versions(notes: Iterable[Note]) -> Iterator[tuple[Note, Note | None]]:
 
 
 def _with_lines_of_versions(noted: Iterable[tuple[Note, Note | None]]) -> list[Note]:
-    """The inverse; notes of the same versions end up together."""
+    """The inverse of `_with_versions`; notes of the same versions are put together."""
     by_versions: dict[str, list[Note]] = {}
     for note, versions in noted:
         by_versions.setdefault(json.dumps(versions), [versions] if versions else []).append(note)
-    # What has no line of versions must come before the first one.
+    # notes without versions have to come before the first line of versions
     return [note for key in sorted(by_versions, key=lambda key: key != "null") for note in by_versions[key]]
 
 

@@ -1,7 +1,7 @@
-"""The cells of a suite, and the order in which a commit's are run.
+"""The cells of a suite, and the order in which those of a commit are run.
 
-In: the benchmarks that asv discovered, and what is recorded of their cells. Out: steps. A cell is one
-benchmark with one combination of parameters; a step is one round of a cell.
+In: the benchmarks that asv discovered, and the records of their cells. Out: steps. A cell is one benchmark
+with one value for each of its parameters; a step is one round of a cell.
 """
 
 import itertools
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 
 class Cell(NamedTuple):
-    """One benchmark with one combination of its parameters, each as asv writes it: its `repr`."""
+    """One benchmark with one value for each of its parameters, written by `repr` as asv does."""
 
     benchmark: str
     params: tuple[str, ...] = ()
@@ -21,13 +21,13 @@ class Cell(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """What is known of a cell that was run.
+class CellRecord:
+    """What is stored about a cell that was run.
 
     Attributes:
         outcome: "measured", "n/a" (the suite skipped it) or "failed".
         rounds: how many of its rounds are done.
-        seconds: what running it took, all rounds together.
+        seconds: how long it ran, in all rounds together.
     """
 
     outcome: str
@@ -41,10 +41,10 @@ class Step:
 
     Attributes:
         benchmark: asv's description of the benchmark.
-        index: the cell's position in the grid of the benchmark's parameters.
-        cell: its name.
-        round: counted from 1.
-        rounds: how many the benchmark asks for.
+        index: the position of the cell in the grid of the benchmark's parameters.
+        cell: which cell.
+        round: which round, counted from 1.
+        rounds: how many rounds the benchmark asks for.
     """
 
     benchmark: Mapping[str, Any]
@@ -55,14 +55,15 @@ class Step:
 
     @property
     def cache_key(self) -> str | None:
-        """Which `setup_cache` the cell reads; None without one."""
-        return self.benchmark.get("setup_cache_key")
+        """The key of the `setup_cache` that the cell reads; None if there is none."""
+        key: str | None = self.benchmark.get("setup_cache_key")
+        return key
 
     @property
     def together(self) -> tuple[Cell, ...]:
-        """The cells that the first of them measures, this one included (see `types.paired`).
+        """The cells that are measured together, by the first of them that is run (see `types.paired`).
 
-        They differ in the benchmark's `variant` alone; where it has none, each cell is by itself.
+        They differ in the value of the benchmark's `variant`. Without a `variant` it is this cell alone.
         """
         variant = self.benchmark.get("variant")
         if not variant:
@@ -76,7 +77,7 @@ class Step:
 
 
 def selected_cells(benchmarks: Any) -> Iterator[tuple[Mapping[str, Any], int, Cell]]:
-    """Each selected cell: its benchmark, its position in the grid, its name; benchmarks by name.
+    """Yield each selected cell with its benchmark and its position in the grid, sorted by benchmark.
 
     Args:
         benchmarks: asv's `Benchmarks`.
@@ -88,13 +89,13 @@ def selected_cells(benchmarks: Any) -> Iterator[tuple[Mapping[str, Any], int, Ce
                 yield benchmark, index, Cell(name, params)
 
 
-def plan(benchmarks: Any, records: Mapping[Cell, Record], held_back: Container[str]) -> list[Step]:
-    """The steps still to do, in asv's order: rounds outermost, then the cells that share a `setup_cache`.
+def plan(benchmarks: Any, records: Mapping[Cell, CellRecord], held_back: Container[str]) -> list[Step]:
+    """Return the steps still to do, in asv's order: by round, then by the `setup_cache` that cells share.
 
     Args:
         benchmarks: asv's `Benchmarks`.
-        records: what is known of the cells.
-        held_back: the outcomes that need no further round; "measured" cells get the rounds they lack.
+        records: of the cells that were run.
+        held_back: the outcomes after which a cell is not run again. Measured cells get the rounds they lack.
     """
     groups: dict[str | None, list[Step]] = {}
     for benchmark, index, cell in selected_cells(benchmarks):

@@ -1,7 +1,7 @@
 """What a run finds out about the machine before it measures.
 
-In: the Python that runs, and the project's folder. Out: answers, and lines on the screen. Whatever needs
-torch is asked in a process of its own: the one that starts benchmarks has to do without.
+In: the Python that runs, and the project's folder. Out: answers, and lines on the screen. Questions that need
+torch go to a process of their own, because the process that starts benchmarks must not import it.
 """
 
 import subprocess
@@ -20,7 +20,7 @@ _MOST_SECONDS = 180
 
 
 def computes_on_cuda() -> bool:
-    """Whether torch, in a process of its own, would compute on CUDA."""
+    """Return whether torch would compute on CUDA; a process of its own finds out."""
     if versions()["cuda"] is None:
         return False
     done = subprocess.run(
@@ -34,7 +34,7 @@ def computes_on_cuda() -> bool:
 
 
 def missing_packages(project: Path) -> list[str]:
-    """The dependencies that a pyproject.toml declares and this Python lacks; none without such a file."""
+    """Return the dependencies in a pyproject.toml that this Python lacks; an empty list without the file."""
     if not project.is_file():
         return []
     declared = tomllib.loads(project.read_text()).get("project", {}).get("dependencies", [])
@@ -43,7 +43,7 @@ def missing_packages(project: Path) -> list[str]:
 
 
 def print_device_checks(command: str = checks.__name__) -> None:
-    """Have the checks of the GPU print their lines; one line more if they did not come to their end.
+    """Run the checks of the GPU, which print their lines; print one more line if they do not end well.
 
     Args:
         command: the module to run.

@@ -1,18 +1,13 @@
-"""What a person sees of a run: a line for each finished cell and, on a terminal, a bar over all of them.
+"""What is shown during a run: a line for each finished cell and, on a terminal, a bar over all of them.
 
-Nothing is drawn while a cell is measured: the bar moves between cells, so that it costs them nothing.
+Nothing is drawn while a cell is measured. The bar moves between cells, so it does not disturb them.
 """
 
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Protocol
-
-try:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-except ImportError:
-    Progress = None
+from importlib.util import find_spec
+from typing import Protocol, Self
 
 
 @dataclass(slots=True)
@@ -20,10 +15,10 @@ class State:
     """How far a run is.
 
     Attributes:
-        total: steps (a step is one round of a cell), those that earlier runs did included.
-        done: of these.
-        outcomes: how many steps of this run were measured, n/a, failed.
-        current: what is being measured.
+        total: steps (rounds of cells), with those of earlier runs.
+        done: how many of these are done.
+        outcomes: how many steps of this run were measured, n/a, or failed.
+        current: the cell that is measured now.
         left: how long the rest will take, in words.
     """
 
@@ -35,34 +30,32 @@ class State:
 
     @property
     def trouble(self) -> str:
-        """The counts that are not as they should be."""
+        """How many steps were n/a or failed, in words; empty if none was."""
         return ", ".join(f"{self.outcomes[name]} {name}" for name in ("n/a", "failed") if self.outcomes[name])
 
 
 class Display(Protocol):
-    """Shows a run; entered while the cells of a commit are measured."""
+    """Shows a run; a context manager, entered while the cells of a commit are measured."""
 
     def begin(self) -> None:
-        """Show what is being measured now."""
+        """Show the cell that is measured now."""
 
     def end(self, line: str) -> None:
-        """Show what came of it."""
+        """Show the line of a finished cell."""
 
-    def __enter__(self):
-        """Start to show."""
+    def __enter__(self) -> Self: ...
 
-    def __exit__(self, *_):
-        """Leave the terminal as it was."""
+    def __exit__(self, *_: object) -> None: ...
 
 
 class Lines:
-    """A line for each cell: for logs."""
+    """Prints a line for each finished cell; for logs."""
 
-    def __init__(self, state: State):
+    def __init__(self, state: State) -> None:
         self._state = state
 
     def begin(self) -> None:
-        """Print nothing: a log names a cell when it is done."""
+        """Print nothing: a log has the cells that are finished."""
 
     def end(self, line: str) -> None:
         """Print the line."""
@@ -70,17 +63,20 @@ class Lines:
         done = f"{state.done:{len(str(state.total))}}/{state.total}"
         print(f"[{done}, {state.left}] {line}", flush=True)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_):
-        """Leave nothing open."""
+    def __exit__(self, *_: object) -> None:
+        pass
 
 
 class Bar:
-    """A line for each cell, above a bar that names the current one."""
+    """Prints a line for each finished cell, above a bar that names the current one; needs rich."""
 
-    def __init__(self, state: State):
+    def __init__(self, state: State) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
         self._state = state
         columns = (
             BarColumn(bar_width=24),
@@ -101,21 +97,21 @@ class Bar:
         """Print the line."""
         self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
 
 def display(state: State) -> Display:
-    """A bar where there is a terminal and rich, else lines."""
-    return Bar(state) if Progress and sys.stdout.isatty() else Lines(state)
+    """Return a bar if there is a terminal and rich is installed, or else lines."""
+    return Bar(state) if sys.stdout.isatty() and find_spec("rich") else Lines(state)
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: 42 s, 7 min, 1 h 05 min."""
+    """Return seconds in words: 42 s, 7 min, 1 h 05 min."""
     if seconds < 59.5:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -1,15 +1,15 @@
-"""The result file of one commit, added to cell by cell.
+"""The result file of one commit, to which cells are added one by one.
 
-In: asv's `Results` with what is stored, and what running a cell gave. Out: the same file, saved often, and a
-record of every cell that was run. Values and samples are stored as `asv run --record-samples` stores them;
-the records are notes of the kind "ran" beside the file, because a value that is missing (NaN) does not tell
-a cell that the suite skipped from one that was not run yet.
+In: asv's `Results` with what is stored, and the results of cells. Out: the same file, saved often, and a
+record of every cell that was run. Values and samples are stored as `asv run --record-samples` stores them.
+The records are notes of the kind "ran" beside the file: asv's file has NaN for a cell that the suite skipped
+and for a cell that was never run, and the records tell them apart.
 """
 
 import itertools
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any
@@ -20,16 +20,16 @@ from asv.runner import BenchmarkResult
 from asv_runner.statistics import get_err
 
 from benchmarks.meter.asv_plugins.records import inbox
-from benchmarks.meter.run.plan import Cell, Record, Step
+from benchmarks.meter.run.plan import Cell, CellRecord, Step
 
 _RAN = "ran"
-# Saving takes at most a tenth of the time, but no more than a second's measurements are ever at stake.
+# Saving takes at most a tenth of the time, but never more than a second of measurements is unsaved.
 _MEASURED_PER_SAVING = 10.0
 _MOST_UNSAVED_S = 1.0
 
 
 class CommitResults:
-    """What is measured of one commit, in memory and in its file.
+    """The results of one commit, in memory and in their file.
 
     Args:
         results: asv's object, with what is stored already loaded.
@@ -45,34 +45,36 @@ class CommitResults:
         folder: str,
         benchmarks: Any,
         notes: Iterable[Mapping[str, Any]],
-        uninterrupted: AbstractContextManager,
-    ):
+        uninterrupted: AbstractContextManager[object],
+    ) -> None:
         self._results = results
         self._folder = folder
         self._uninterrupted = uninterrupted
-        self._grids: dict[str, _Grid] = {}
+        self._grids: dict[str, _StoredGrid] = {}
         self._unsaved_s = 0.0
         self._saving_s = 0.0
         self.records = read_records(results, benchmarks, notes)
 
     def number(self, step: Step) -> int | None:
-        """How many calls made one sample in the earlier rounds of the cell; None in its first."""
+        """Return how many calls made one sample in earlier rounds of the cell; None in its first round."""
         if step.round == 1:
             return None
-        stats = self._grid(step.benchmark).cell(self._results.get_result_stats, step.cell)
+        stats = self._grid(step.benchmark).stats(step.cell)
         return stats.get("number") if stats else None
 
-    def add(self, step: Step, result: BenchmarkResult, started_at: datetime, seconds: float) -> Record:
-        """Add what one round of a cell gave, and save it unless saving has become slow.
+    def add(self, step: Step, result: BenchmarkResult, started_at: datetime, seconds: float) -> CellRecord:
+        """Add the result of one round of a cell; save the file, unless saving takes too much of the time.
 
         Args:
-            step: what was run.
-            result: asv's result of that cell alone: lists of one.
-            started_at: when it was started.
+            step: which round of which cell.
+            result: asv's result of that cell alone, in lists of one.
+            started_at: when the round was started.
             seconds: how long it ran.
         """
         before = self.records.get(step.cell) if step.round > 1 else None
-        record = Record(outcome(result.result[0]), step.round, seconds + (before.seconds if before else 0))
+        record = CellRecord(
+            outcome(result.result[0]), step.round, seconds + (before.seconds if before else 0)
+        )
         self.records[step.cell] = record
         grid = self._grid(step.benchmark)
         self._results.add_result(
@@ -102,15 +104,16 @@ class CommitResults:
         return record
 
     def describe(self, step: Step) -> str:
-        """The value of a cell with its error, as asv prints them."""
+        """Return the value of a cell with its error, as asv prints them."""
         grid = self._grid(step.benchmark)
-        value = grid.cell(self._results.get_result_value, step.cell)
-        stats = grid.cell(self._results.get_result_stats, step.cell)
-        return util.human_value(value, step.benchmark["unit"], err=get_err(value, stats) if stats else None)
+        value, stats = grid.value(step.cell), grid.stats(step.cell)
+        error = get_err(value, stats) if stats else None
+        return str(util.human_value(value, step.benchmark["unit"], err=error))
 
-    def cache_seconds(self, key: str) -> float | None:
-        """How long a `setup_cache` took when it was last called; None if it is not known."""
-        return self._results.duration.get(f"<setup_cache {key}>")
+    def cache_seconds(self, key: str | None) -> float | None:
+        """Return how long a `setup_cache` took in its last call; None if it is not known."""
+        seconds: float | None = self._results.duration.get(f"<setup_cache {key}>")
+        return seconds
 
     def set_build_seconds(self, seconds: float) -> None:
         """Store how long the build took."""
@@ -131,28 +134,38 @@ class CommitResults:
             self._unsaved_s = 0.0
         self._saving_s = time.monotonic() - started
 
-    def _grid(self, benchmark: Mapping[str, Any]) -> "_Grid":
+    def _grid(self, benchmark: Mapping[str, Any]) -> "_StoredGrid":
         name = benchmark["name"]
         if name not in self._grids:
-            self._grids[name] = _Grid(widened(self._results, benchmark))
+            self._grids[name] = _StoredGrid(self._results, widened(self._results, benchmark))
         return self._grids[name]
 
 
-class _Grid:
-    """The combinations of a benchmark's parameters that its stored results are for, in their order."""
+class _StoredGrid:
+    """The grid of parameters that the stored results of a benchmark are for, in asv's order."""
 
-    def __init__(self, benchmark: Mapping[str, Any]):
+    def __init__(self, results: Results, benchmark: Mapping[str, Any]) -> None:
+        self._results = results
         self.benchmark = benchmark
         self.positions = {params: i for i, params in enumerate(itertools.product(*benchmark["params"]))}
 
-    def cell(self, getter, cell: Cell):
-        """One cell's entry of the list that asv's getter returns."""
-        if self.benchmark["name"] not in getter.__self__.get_all_result_keys():
+    def value(self, cell: Cell) -> Any:
+        """The stored value of a cell; None if the benchmark has no results."""
+        return self._entry(self._results.get_result_value, cell)
+
+    def stats(self, cell: Cell) -> dict[str, Any] | None:
+        """The stored statistics of a cell, if any."""
+        stats: dict[str, Any] | None = self._entry(self._results.get_result_stats, cell)
+        return stats
+
+    def _entry(self, all_of: Callable[..., list[Any]], cell: Cell) -> Any:
+        name = self.benchmark["name"]
+        if name not in self._results.get_all_result_keys():
             return None
-        return getter(self.benchmark["name"], self.benchmark["params"])[self.positions[cell.params]]
+        return all_of(name, self.benchmark["params"])[self.positions[cell.params]]
 
     def spread(self, cell: Cell, result: BenchmarkResult) -> BenchmarkResult:
-        """The result of one cell as one of the whole grid, not run elsewhere."""
+        """The result of one cell as one of the whole grid, in which the other cells were not run."""
         empty = _not_run(len(self.positions))
         position = self.positions[cell.params]
         for column in ("result", "samples", "number"):
@@ -160,11 +173,14 @@ class _Grid:
         return empty._replace(errcode=result.errcode, stderr=result.stderr)
 
 
-def read_records(results: Results, benchmarks: Any, notes: Iterable[Mapping[str, Any]]) -> dict[Cell, Record]:
-    """What is stored of the cells of today's benchmarks and versions.
+def read_records(
+    results: Results, benchmarks: Any, notes: Iterable[Mapping[str, Any]]
+) -> dict[Cell, CellRecord]:
+    """Return the records of the stored cells, of benchmarks in their present version.
 
-    A number is measured, whoever wrote it. A missing value counts only with a note that says why: without
-    one, NaN is "not run" and None is either a failure under plain asv or a cell that its grid once lacked.
+    A number means that the cell was measured, also under plain asv. A missing value counts only with a note
+    that says why it is missing. Without a note, NaN means "not run", and None is either a failure under plain
+    asv or a cell that the grid did not have then.
     """
     noted = ran(notes)
     records = {}
@@ -175,30 +191,30 @@ def read_records(results: Results, benchmarks: Any, notes: Iterable[Mapping[str,
             cell = Cell(name, params)
             line = noted.get(cell, {})
             if line.get("version") == benchmark["version"] and line["outcome"] == outcome(value):
-                records[cell] = Record(line["outcome"], line["rounds"], line["seconds"])
+                records[cell] = CellRecord(line["outcome"], line["rounds"], line["seconds"])
             elif outcome(value) == "measured":
-                records[cell] = Record("measured", int(benchmark.get("rounds", 1)), 0.0)
+                records[cell] = CellRecord("measured", int(benchmark.get("rounds", 1)), 0.0)
     return records
 
 
 def ran(notes: Iterable[Mapping[str, Any]]) -> dict[Cell, Mapping[str, Any]]:
-    """The newest record of each cell among the notes."""
+    """Return the newest note of the kind "ran" for each cell."""
     return {Cell(line["benchmark"], tuple(line["params"])): line for line in notes if line["kind"] == _RAN}
 
 
 def outcome(value: Any) -> str:
-    """What a stored value means, if its cell was run: None is a failure, NaN a cell that was skipped."""
+    """Return what the stored value of a cell that was run means: None a failure, NaN a skipped cell."""
     if value is None:
         return "failed"
     return "n/a" if util.is_nan(value) else "measured"
 
 
 def widened(results: Results, benchmark: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The benchmark on all parameters that it has now or had when the stored cells were measured.
+    """Return the benchmark with the parameters of now and of the stored cells; widen the stored grid to them.
 
     asv keeps a stored cell only if its parameters are on the grid of the run that adds to the file. So the
-    stored grid is widened first, its new cells being "not run"; results of another version, or of other
-    axes, are dropped, as asv does.
+    stored grid is widened first, and its new cells are "not run". Results of another version or with other
+    axes are dropped, as asv does.
     """
     name = benchmark["name"]
     if name not in results.get_all_result_keys() or results.benchmark_version[name] != benchmark["version"]:

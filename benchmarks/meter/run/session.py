@@ -1,17 +1,17 @@
 """The benchmark processes of one installed commit.
 
-In: steps. Out: asv's result of each. asv's process starter (its forkserver, when the configuration asks for
-it) is started once and kept for all cells; a `setup_cache` is made when its first cell comes and removed
-after its last. When the forkserver dies, the cell in flight has failed and a new server goes on.
+In: steps. Out: asv's result of each. asv's object that starts processes (the forkserver, if the configuration
+asks for it) is kept for all cells. A `setup_cache` is called before its first cell, and its files are removed
+after the last one. If the forkserver dies, the cell that ran has failed, and the next cells get a new server.
 """
 
 import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Self
 
 from asv import runner, util
 from asv.runner import BenchmarkResult, ForkServer
@@ -20,20 +20,20 @@ from benchmarks.meter.run.plan import Step
 from benchmarks.meter.workers import Guard
 
 # As torch says it. Of a benchmark that forks by itself, the last error is another.
-_CUDA_WAS_INITIALISED = "RuntimeError: Cannot re-initialize CUDA in forked subprocess"
+_CUDA_WAS_INITIALIZED = "RuntimeError: Cannot re-initialize CUDA in forked subprocess"
 
 _TRACEBACK = "Traceback (most recent call last):"
 
 
 class Session:
-    """A context in which cells are run.
+    """A context manager in which cells are run.
 
     Args:
         env: asv's environment, with the commit installed.
         benchmark_dir: the suites.
         launch_method: "forkserver" or "spawn".
-        steps: all that will be run: who uses which `setup_cache`.
-        uninterrupted: holds back Ctrl-C while processes are started and ended.
+        steps: all that will be run, so that it is known which cells use a `setup_cache`.
+        uninterrupted: a context manager that holds back Ctrl-C while processes are started and ended.
 
     Attributes:
         cache_seconds: how long each `setup_cache` took.
@@ -48,41 +48,41 @@ class Session:
         benchmark_dir: str,
         launch_method: str | None,
         steps: Sequence[Step],
-        uninterrupted: AbstractContextManager,
-    ):
+        uninterrupted: AbstractContextManager[object],
+    ) -> None:
         self.cache_seconds: dict[str, float] = {}
         self._uninterrupted = uninterrupted
-        self._start = lambda: runner.get_spawner(env, benchmark_dir, launch_method)
+        self._start: Callable[[], Any] = lambda: runner.get_spawner(env, benchmark_dir, launch_method)
         self._users = Counter(step.cache_key for step in steps)
         self._timeouts: dict[str | None, float] = {}
         for step in steps:
             timeout = step.benchmark.get("setup_cache_timeout", step.benchmark["timeout"])
             self._timeouts[step.cache_key] = max(timeout, self._timeouts.get(step.cache_key, 0))
-        self._caches: dict[str, str | None] = {}
+        self._caches: dict[str | None, str | None] = {}
         self._cache_errors: dict[str | None, str | None] = {}
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._open()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._close()
         for folder in filter(None, self._caches.values()):
             shutil.rmtree(folder, ignore_errors=True)
 
     def lacks_cache(self, step: Step) -> bool:
-        """True if the cell's `setup_cache` has still to be called."""
+        """Return whether the cell's `setup_cache` has still to be called."""
         return step.cache_key is not None and step.cache_key not in self._caches
 
     def cache_timeout(self, step: Step) -> float:
-        """After how many seconds the cell's `setup_cache` is ended."""
+        """Return the seconds after which the cell's `setup_cache` is ended."""
         return self._timeouts[step.cache_key]
 
     def prepare(self, step: Step) -> None:
-        """Call the cell's `setup_cache`, if it has one that was not called yet; a failure fails its cells."""
-        if not self.lacks_cache(step):
-            return
+        """Call the cell's `setup_cache`, unless that was done. If it fails, the cells that use it fail."""
         key = step.cache_key
+        if key is None or not self.lacks_cache(step):
+            return
         started = time.monotonic()
         affinity = json.dumps({"cpu_affinity": None})
         folder, error = self._spawner.create_setup_cache(step.cell.benchmark, self._timeouts[key], affinity)
@@ -94,15 +94,15 @@ class Session:
         """Run one round of a prepared cell.
 
         Args:
-            step: which.
-            number: how many calls make one sample, if an earlier round settled it.
+            step: which round of which cell.
+            number: how many calls make one sample; None to let asv find out.
 
         Returns:
-            asv's result of this cell alone: lists of one.
+            asv's result of this cell alone, in lists of one.
 
         Raises:
             KeyboardInterrupt: on Ctrl-C.
-            UserError: if importing the suites has initialised CUDA, so that all forked cells would fail.
+            UserError: if importing the suites has initialized CUDA, so that all forked cells would fail.
         """
         try:
             if error := self._cache_errors.get(step.cache_key):
@@ -129,9 +129,9 @@ class Session:
             return _failed(f"asv: the server that runs the benchmarks died: {error}")
         cell = [[column[step.index]] for column in (grid.result, grid.samples, grid.number)]
         result = BenchmarkResult(*cell, grid.errcode, grid.stderr, None)
-        if result.errcode and error_line(result).startswith(_CUDA_WAS_INITIALISED):
+        if result.errcode and error_line(result).startswith(_CUDA_WAS_INITIALIZED):
             raise util.UserError(
-                "importing the suites has initialised CUDA, which bars the processes that are forked "
+                "importing the suites has initialized CUDA, which bars the processes that are forked "
                 "afterwards from the GPU: leave CUDA to `setup`, or use --launch-method spawn"
             )
         return result
@@ -172,8 +172,8 @@ def _guard(spawner: Any) -> Guard | None:
 
 
 def error_line(result: BenchmarkResult) -> str:
-    """What went wrong, in one line: the first of the exception's message, else the last that was printed."""
-    lines = [line.rstrip() for line in result.stderr.splitlines() if line.strip()]
+    """Return what went wrong: the first line of the exception's message, or else the last line printed."""
+    lines: list[str] = [line.rstrip() for line in result.stderr.splitlines() if line.strip()]
     if not lines:
         return f"its process ended with status {result.errcode}"
     if _TRACEBACK not in lines or result.errcode == util.TIMEOUT_RETCODE:

@@ -1,7 +1,7 @@
-"""What a run is about: the configuration, the commits, the environments and the benchmarks.
+"""What is run: the configuration, the commits, the environments and the benchmarks.
 
-In: the command line's choices. Out: a `Suite`, with everything found through asv's own objects, so that the
-configuration and the plugins mean what they mean to `asv run`.
+In: the choices of the command line. Out: a `Suite`. Everything is found through asv's own objects, so the
+configuration and the plugins have the meaning that they have for `asv run`.
 """
 
 import os
@@ -33,11 +33,11 @@ class Suite:
 
     Attributes:
         conf: asv's configuration.
-        repo: asv's view of the repository.
-        machine: the fields of the machine.
-        environments: asv's environments, created.
-        commits: whole hashes, in the order to run them.
-        benchmarks: asv's `Benchmarks`, those that were selected.
+        repo: asv's object for the repository.
+        machine: the fields that describe the machine.
+        environments: asv's environments; they exist.
+        commits: whole hashes, in the order in which they are run.
+        benchmarks: asv's `Benchmarks`, with the selected ones.
     """
 
     conf: Config
@@ -48,11 +48,11 @@ class Suite:
     benchmarks: Benchmarks
 
     def results_file(self, env: Any, commit: str) -> Path:
-        """Where the results of a commit are."""
+        """Return the path of a commit's results."""
         return Path(self.conf.results_dir, get_filename(self.machine["machine"], commit, env.name))
 
     def results(self, env: Any, commit: str) -> Results:
-        """The results of a commit, with what is stored of it."""
+        """Return asv's object for the results of a commit, with the stored ones."""
         params = {**self.machine, "python": env.python, **env.requirements}
         date = self.repo.get_date(commit)
         results = Results(params, env.requirements, commit, date, env.python, env.name, env.env_vars)
@@ -61,10 +61,13 @@ class Suite:
 
 
 def load_configuration(path: str | None) -> Config:
-    """The configuration, with its plugins loaded; its folder becomes the working folder, as in asv.
+    """Load the configuration and its plugins; its folder becomes the working folder, as in asv.
+
+    Args:
+        path: of the configuration; None for asv.conf.json in the working folder.
 
     Raises:
-        UserError: if there is no configuration, or it is wrong.
+        UserError: if there is no such file, or it is not valid.
     """
     if path:
         os.chdir(Path(path).resolve().parent)
@@ -73,7 +76,7 @@ def load_configuration(path: str | None) -> Config:
         conf = Config.load(path)
     except ValueError as error:
         raise util.UserError(f"{path or 'asv.conf.json'} is not valid JSON: {error}") from error
-    # The records of the cells are kept by this plugin; a configuration that lacks it gets it for the run.
+    # this plugin saves the records of the cells, so it is loaded even if the configuration does not name it
     for plugin in dict.fromkeys([*conf.plugins, _RECORDS]):
         plugin_manager.import_plugin(plugin)
     return conf
@@ -90,13 +93,13 @@ def load_suite(
 
     Args:
         conf: asv's configuration.
-        revisions: commits and ranges; none means the tips of the configured branches.
+        revisions: commits and ranges; if empty, the tips of the configured branches.
         patterns: regular expressions that select cells, as for `asv run --bench`.
         machine_name: another name for this machine.
-        bare: a `GivenCommit`, if there is neither git nor an environment to build.
+        bare: a `GivenCommit` to measure without git, in the running Python.
 
     Raises:
-        UserError: if there is nothing to run, with the reason.
+        UserError: if there is nothing to run; the message says why.
     """
     machine = Machine.load(machine_name=machine_name, interactive=True)
     _check_gpu(vars(machine))
@@ -111,7 +114,7 @@ def load_suite(
     benchmarks.save()
     if not benchmarks:
         raise util.UserError(
-            f"no benchmark is called like {' or '.join(patterns)}" if patterns else "no benchmarks"
+            f"no benchmark matches {' or '.join(patterns)}" if patterns else "the suites have no benchmarks"
         )
     for benchmark in benchmarks.values():
         if benchmark.get("timeout") is None:
@@ -122,14 +125,14 @@ def load_suite(
 def _check_gpu(machine: Mapping[str, str]) -> None:
     if machine.get("gpu") == NO_GPU and computes_on_cuda():
         raise util.UserError(
-            "torch computes on CUDA, but no GPU is found to file the results under: put nvidia-smi on PATH, "
-            "see that CUDA_VISIBLE_DEVICES names a device of `nvidia-smi -L`, or set it to '' to measure on "
-            "the processor"
+            "torch computes on CUDA, but the GPU's name, under which results are filed, cannot be found: put "
+            "nvidia-smi on PATH, let CUDA_VISIBLE_DEVICES name a device of `nvidia-smi -L`, or set it to '' "
+            "to measure on the CPU"
         )
 
 
 def find_commits(conf: Config, repo: Any, revisions: Sequence[str]) -> list[str]:
-    """The hashes of the revisions; a range (`A..B`, `A^!`) gives all its commits, the newest first.
+    """Return the hashes of revisions; a range (`A..B`, `A^!`) gives all its commits, the newest first.
 
     Raises:
         UserError: if a revision is unknown, or a range is empty.
@@ -142,7 +145,7 @@ def find_commits(conf: Config, repo: Any, revisions: Sequence[str]) -> list[str]
             else:
                 found = [repo.get_hash_from_name(revision)]
         except (NoSuchNameError, util.ProcessError) as error:
-            raise util.UserError(f"git knows no {revision}") from error
+            raise util.UserError(f"git knows no commit {revision}") from error
         if not found:
             raise util.UserError(f"there is no commit in {revision}")
         commits += found
@@ -150,12 +153,12 @@ def find_commits(conf: Config, repo: Any, revisions: Sequence[str]) -> list[str]
 
 
 def date_in(conf: Config) -> Callable[[str], int | None]:
-    """Gives the date of a commit, in milliseconds since 1970, or None if git does not know it here."""
+    """Return a function for the date of a commit in milliseconds since 1970, None for an unknown commit."""
 
     def date_of(commit: str) -> int | None:
         try:
             repo = get_repo(conf)
-            return repo.get_date(repo.get_hash_from_name(commit))
+            return int(repo.get_date(repo.get_hash_from_name(commit)))
         except (NoSuchNameError, util.ProcessError, util.UserError, OSError):
             return None
 

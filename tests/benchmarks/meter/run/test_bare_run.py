@@ -6,6 +6,8 @@ import shutil
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.benchmarks.meter.run.project import (
     CONFIGURATION,
     Project,
@@ -30,6 +32,7 @@ def test_bare_run_checks_the_gpu_before_it_measures(project, tmp_path):
     assert "device check" not in project.run(*bare, **on_cpu), "nothing is left to measure"
 
 
+@pytest.mark.slow
 def test_bare_run_without_git_merges_into_the_results(project):
     """The whole way of a GPU box: a copy without .git, measured in place, its results brought home."""
     box = Project(project.path.with_name("box"))

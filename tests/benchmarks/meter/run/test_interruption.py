@@ -13,6 +13,7 @@ from tests.benchmarks.meter.run.project import (
 )
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_and_nothing_run_twice_when_a_run_is_killed(project):
     project.run("HEAD", "--bench", "Grid", code=2)
     with run_at_the_gate(project, "Grid|Late") as (process, writer):
@@ -54,5 +55,5 @@ def test_run_can_be_interrupted_while_the_suites_are_imported(project):
 
 def test_second_run_beside_the_first_is_refused(project):
     with run_at_the_gate(project, "Late") as (first, _):
-        assert "another run is measuring" in project.run("HEAD", code=2)
+        assert "another run is active" in project.run("HEAD", code=2)
         first.terminate()

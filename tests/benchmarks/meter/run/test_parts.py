@@ -7,15 +7,14 @@ import pytest
 from asv import util
 from asv.runner import BenchmarkResult
 
-from benchmarks.meter.run import progress
 from benchmarks.meter.run.estimate import Estimate
-from benchmarks.meter.run.plan import Cell, Record, Step, plan
+from benchmarks.meter.run.plan import Cell, CellRecord, Step, plan
 from benchmarks.meter.run.progress import Bar, Lines, State, duration
 from benchmarks.meter.run.session import error_line
 from benchmarks.meter.run.signals import Interruptions
 
 
-class Suite(dict):
+class StandInBenchmarks(dict):
     """Stands in for asv's `Benchmarks`."""
 
     def __init__(self, *benchmarks, selection=()):
@@ -37,28 +36,28 @@ def order(steps):
 
 
 def test_rounds_are_interleaved_and_users_of_a_cache_stay_together():
-    suite = Suite(
+    suite = StandInBenchmarks(
         benchmark("a", rounds=2), benchmark("b", cache="x"), benchmark("c"), benchmark("d", cache="x")
     )
     assert order(plan(suite, {}, ())) == [("a", 1), ("c", 1), ("b", 1), ("d", 1), ("a", 2)]
 
 
 def test_only_selected_cells_are_planned():
-    suite = Suite(benchmark("a", params=["12", "xy"]), selection={"a": [0, 3]})
+    suite = StandInBenchmarks(benchmark("a", params=["12", "xy"]), selection={"a": [0, 3]})
     assert [(s.index, str(s.cell)) for s in plan(suite, {}, ())] == [(0, "a(1, x)"), (3, "a(2, y)")]
 
 
 @pytest.mark.parametrize(
     ("record", "left"),
     [
-        (Record("measured", 1, 1.0), [("a", 2), ("a", 3)]),
-        (Record("measured", 3, 1.0), []),
-        (Record("n/a", 1, 1.0), []),
-        (Record("failed", 1, 1.0), [("a", 1), ("a", 2), ("a", 3)]),
+        (CellRecord("measured", 1, 1.0), [("a", 2), ("a", 3)]),
+        (CellRecord("measured", 3, 1.0), []),
+        (CellRecord("n/a", 1, 1.0), []),
+        (CellRecord("failed", 1, 1.0), [("a", 1), ("a", 2), ("a", 3)]),
     ],
 )
 def test_what_is_left_of_a_cell_of_three_rounds(record, left):
-    assert order(plan(Suite(benchmark("a", rounds=3)), {Cell("a"): record}, {"n/a"})) == left
+    assert order(plan(StandInBenchmarks(benchmark("a", rounds=3)), {Cell("a"): record}, {"n/a"})) == left
 
 
 def test_estimate_takes_the_cell_then_its_benchmark_then_all():
@@ -90,7 +89,7 @@ def test_careful_estimate_reckons_with_larger_cells_than_those_seen():
 def test_cells_measured_together_take_as_long_as_the_one_that_measured_them():
     grid = benchmark("a", params=["12", "xyz", "34"])
     paired = grid | {"param_names": ["n", "kind", "m"], "variant": "kind"}
-    steps = plan(Suite(paired), {}, ())
+    steps = plan(StandInBenchmarks(paired), {}, ())
     assert [str(cell) for cell in steps[3].together] == ["a(1, x, 4)", "a(1, y, 4)", "a(1, z, 4)"]
     assert len({step.together for step in steps}) == 4
     assert step("a", "1").together == (Cell("a", ("1",)),)
@@ -155,8 +154,9 @@ def test_log_has_a_line_for_each_cell(capsys):
 
 
 def test_terminal_has_a_line_for_each_cell_and_a_bar_that_names_the_current_one(monkeypatch, capsys):
-    console = pytest.importorskip("rich.console").Console(force_terminal=True, width=200)
-    monkeypatch.setattr(progress, "Console", lambda: console)
+    rich = pytest.importorskip("rich.console")
+    console = rich.Console(force_terminal=True, width=200)
+    monkeypatch.setattr(rich, "Console", lambda: console)
     state = State(
         total=12, done=3, outcomes=Counter({"n/a": 2, "failed": 1}), current="a('[x]')", left="5 s left"
     )

@@ -52,9 +52,9 @@ def test_every_cell_is_run_once_and_failures_wait_to_be_asked_for(project):
     assert set(project.calls()) == {"1a", "1b", "1c"}
 
 
-def test_suites_that_initialise_cuda_on_import_end_the_run_at_once(project):
+def test_suites_that_initialize_cuda_on_import_end_the_run_at_once(project):
     printed = project.run("HEAD", "--bench", "Forked", code=2)
-    assert "error: importing the suites has initialised CUDA" in printed
+    assert "error: importing the suites has initialized CUDA" in printed
     assert "2 are left" in printed
     assert project.calls() == {"forked1": 1}
 
@@ -68,7 +68,10 @@ def test_results_of_a_gpu_are_not_filed_under_a_machine_without_one(project):
     (torch / "cuda.py").write_text(ONE_GPU)
     unnamed = {"PYTHONPATH": str(torch.parent), "CUDA_VISIBLE_DEVICES": "GPU-nowhere"}
     printed = project.run("HEAD", "--bench", "Alone", code=2, **unnamed)
-    assert "torch computes on CUDA, but no GPU is found to file the results under" in printed
+    assert (
+        "torch computes on CUDA, but the GPU's name, under which results are filed, cannot be found"
+        in printed
+    )
     assert not project.stored()
 
 
@@ -99,11 +102,11 @@ def test_cells_of_another_grid_stay(project):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nonsense"], "git knows no nonsense"),
+        (["nonsense"], "git knows no commit nonsense"),
         (["HEAD..HEAD"], "there is no commit in HEAD..HEAD"),
-        (["--bench", "nonsense"], "no benchmark is called like nonsense"),
+        (["--bench", "nonsense"], "no benchmark matches nonsense"),
         (["--config", "nonsense.json"], "nonsense.json not found"),
-        (["--bench", "("], "'(' is no regular expression"),
+        (["--bench", "("], "'(' is not a regular expression"),
         (["--bare"], "--bare needs --commit"),
         (["--bare", "--commit", "abc"], "give all 40 digits"),
         (["--merge", "nonsense"], "nonsense holds no results"),

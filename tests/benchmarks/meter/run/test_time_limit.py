@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.benchmarks.meter.run.project import (
     PAIRED,
     REGISTER,
@@ -52,6 +54,7 @@ def test_time_limit_reckons_with_a_setup_cache_that_was_never_called(project):
     assert project.calls() == {"alone": 1}
 
 
+@pytest.mark.slow
 def test_time_limit_does_not_part_what_is_measured_together(project):
     (project.path / "benchmarks" / "__init__.py").write_text(REGISTER)
     (project.path / "benchmarks" / "cells.py").write_text(f"{SUITE}\n{PAIRED}")
