@@ -39,7 +39,7 @@ def setup() -> None:
         atexit.register(shutil.rmtree, os.environ[STORE_VARIABLE], ignore_errors=True)
 
 
-class BorrowingEnvironment(Virtualenv):  # type: ignore[misc] # asv has no types
+class BorrowingEnvironment(Virtualenv):
     """A virtual environment of the running Python, with that Python's packages behind its own."""
 
     tool_name = "borrowed"

@@ -23,7 +23,7 @@ TaggedVariables = dict[tuple[str, str], str]
 """Environment variables of asv's matrix, by (tag, name)."""
 
 
-class GivenCommit(NoRepository):  # type: ignore[misc] # asv has no types
+class GivenCommit(NoRepository):
     """A stand-in for the repository, with one commit.
 
     Args:
@@ -56,7 +56,7 @@ class GivenCommit(NoRepository):  # type: ignore[misc] # asv has no types
         raise NoSuchNameError(name)
 
 
-class BareEnvironment(Environment):  # type: ignore[misc] # asv has no types
+class BareEnvironment(Environment):
     """The running Python, with the folders of the checkout in front of its own packages.
 
     It has the name of the managed environment that it stands in for, so that the results of both are in one

@@ -24,7 +24,7 @@ from benchmarks.meter.measure.sampling import Call, Instrument, Plan, Samples, m
 from benchmarks.meter.measure.statistics import relative_error
 
 
-class MeasuredBenchmark(Benchmark):  # type: ignore[misc] # asv_runner has no types
+class MeasuredBenchmark(Benchmark):
     """A benchmark that returns samples.
 
     A suite can set these attributes, on the function, its class or its module:
