@@ -28,6 +28,18 @@ PAPER_LABELS: dict[str, str] = {
 }
 """The paper's name of each component (PerfMamba, Table 1)."""
 
+By = Literal["component", "layer", "kernel", "op"]
+"""What a trace can be broken down by; `perfmamba.profiling.views` holds the entry of each."""
+BY: tuple[By, ...] = get_args(By)
+
+BY_MEANING: dict[By, str] = {
+    "component": "components of the model, all layers together",
+    "layer": "components of each layer",
+    "kernel": "names of kernels",
+    "op": "innermost operators",
+}
+"""What a row then is, for people."""
+
 _PREFIX = "perfmamba::"
 MODEL_RANGE = f"{_PREFIX}model"
 

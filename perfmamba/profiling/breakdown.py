@@ -1,4 +1,4 @@
-"""What each component, layer, operator or kernel of a trace costs.
+"""Time, launches and memory of each component, layer, operator or kernel of a trace.
 
 In: a `Trace`. Out: a `Breakdown`, whose rows close: times, launches, allocated and freed bytes of the rows,
 of `other` and of `unattributed` sum to the total exactly.
@@ -9,18 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from perfmamba.components import OTHER, UNATTRIBUTED
+from perfmamba.components import OTHER, UNATTRIBUTED, By
 from perfmamba.profiling.allocations import MemoryHistory, memory_history
 from perfmamba.profiling.causes import AttributedWork, attribute_work, work_notes
 from perfmamba.profiling.columns import Indices
 from perfmamba.profiling.nesting import RangeIndex, union_ns
 from perfmamba.profiling.trace import DeviceKind, Trace
-from perfmamba.profiling.views import STEP_PREFIX, By, Label, View, view_of
+from perfmamba.profiling.views import Label, View, is_step, view_of
 
 
 @dataclass(frozen=True)
 class BreakdownRow:
-    """What one row costs. Bytes are those of the device where the work ran.
+    """One row of a breakdown. Bytes are those of the device where the work ran.
 
     Attributes:
         label: the component, layer, operator or kernel.
@@ -52,19 +52,20 @@ class BreakdownRow:
 
 @dataclass(frozen=True)
 class Breakdown:
-    """The cost of a trace, split.
+    """A trace, split into rows that sum to the total.
 
     Attributes:
         by: what was asked for.
         kind: what the labels are: "component", "module class", "kernel"...
         device: where the work ran; "cpu" for CPU-only traces.
-        rows: one a label that costs anything, the longest time first.
+        rows: one for each label that has launches or memory, the longest time first.
         other: inside the model's range, outside its components; None in traces without our ranges.
         unattributed: caused outside every range.
         total: all of the trace.
         steps: profiler steps in the trace, which all numbers are sums over.
         has_memory: whether the trace records the device's memory; if not, all bytes are 0.
         notes: sentences that a reader of the numbers must know.
+        memory_has_owners: whether the rows can have memory; kernels cannot, so it is all unattributed.
     """
 
     by: By
@@ -77,6 +78,7 @@ class Breakdown:
     steps: int
     has_memory: bool
     notes: tuple[str, ...]
+    memory_has_owners: bool = True
 
 
 def break_down(trace: Trace, by: By = "component") -> Breakdown:
@@ -86,27 +88,28 @@ def break_down(trace: Trace, by: By = "component") -> Breakdown:
         trace: any Kineto trace. One without the ranges of `perfmamba.components` is split by its annotated
             ranges, else its modules, else its outermost operators, and a note says so.
         by: "component", "layer" (component of one layer), "op" (innermost operator that launched the kernel)
-            or "kernel" (name of the kernel; allocations have none and are unattributed).
+            or "kernel" (name of the kernel; no allocation belongs to one, so memory is unattributed).
     """
     view = view_of(trace, by)
     ranges = RangeIndex(view.ranges)
     work = attribute_work(trace, view, ranges)
     history = _device_history(trace, view, ranges)
-    costs = _costs(view, work, history)
-    unattributed, *rows = costs
-    other = next((cost for cost in rows if view.ours and cost.label == OTHER), None)
-    costly = (cost for cost in rows if cost is not other and _costs_anything(cost))
+    parts = _parts(view, work, history)
+    unattributed, *rows = parts
+    other = next((row for row in rows if view.ours and row.label == OTHER), None)
+    used = (row for row in rows if row is not other and _is_used(row))
     return Breakdown(
         by=by,
         kind=view.kind,
         device=trace.device,
-        rows=tuple(sorted(costly, key=lambda cost: (-cost.time_ns, cost.label, cost.layer or 0))),
+        rows=tuple(sorted(used, key=lambda row: (-row.time_ns, row.label, row.layer or 0))),
         other=other,
         unattributed=unattributed,
-        total=_total(costs, work, history),
+        total=_total(parts, work, history),
         steps=_steps(trace),
         has_memory=len(history) > 0,
         notes=_notes(trace, view, work, history),
+        memory_has_owners=not view.by_kernel,
     )
 
 
@@ -115,14 +118,14 @@ def _device_history(trace: Trace, view: View, ranges: RangeIndex) -> MemoryHisto
     return memory_history(memory, ranges.innermost(memory.thread, memory.time_ns), view.ranges)
 
 
-def _costs(view: View, work: AttributedWork, history: MemoryHistory) -> list[BreakdownRow]:
+def _parts(view: View, work: AttributedWork, history: MemoryHistory) -> list[BreakdownRow]:
     """What is unattributed, then each label of the view."""
     labels = [Label(UNATTRIBUTED), *view.labels]
-    work_label = work.spans.name if view.kind == "kernel" else view.label_of(work.range)
+    work_label = work.spans.name if view.by_kernel else view.label_of(work.range)
     work_groups = _groups(work_label, len(view.labels))
     memory_groups = _groups(view.label_of(history.range), len(view.labels))
     return [
-        _cost(label, work, own_work, history, own_events)
+        _row(label, work, own_work, history, own_events)
         for label, own_work, own_events in zip(labels, work_groups, memory_groups, strict=True)
     ]
 
@@ -133,14 +136,14 @@ def _groups(label: Indices, count: int) -> list[npt.NDArray[np.int64]]:
     return np.split(order, np.searchsorted(label[order], np.arange(count)))
 
 
-def _cost(
+def _row(
     label: Label,
     work: AttributedWork,
     own_work: npt.NDArray[np.int64],
     history: MemoryHistory,
     own_events: npt.NDArray[np.int64],
 ) -> BreakdownRow:
-    """The cost of some of the work and some of the memory events."""
+    """The row of some of the work and some of the memory events."""
     start_ns = work.spans.start_ns[own_work]
     end_ns = start_ns + work.spans.duration_ns[own_work]
     size_bytes = history.size_bytes[own_events]
@@ -161,31 +164,30 @@ def _cost(
     )
 
 
-def _total(costs: list[BreakdownRow], work: AttributedWork, history: MemoryHistory) -> BreakdownRow:
-    """The cost of the whole trace, the window being its one range; `costs` are all its parts."""
+def _total(parts: list[BreakdownRow], work: AttributedWork, history: MemoryHistory) -> BreakdownRow:
+    """The row of the whole trace, of which the window is the one range."""
     outlives = history.outlives_window
     made_to_stay = None if outlives is None else outlives & (history.size_bytes > 0)
     return BreakdownRow(
         label="total",
         layer=None,
-        launches=sum(cost.launches for cost in costs),
-        time_ns=sum(cost.time_ns for cost in costs),
+        launches=sum(part.launches for part in parts),
+        time_ns=sum(part.time_ns for part in parts),
         union_ns=union_ns(work.spans.start_ns, work.spans.end_ns),
-        allocated_bytes=sum(cost.allocated_bytes for cost in costs),
-        freed_bytes=sum(cost.freed_bytes for cost in costs),
-        peak_bytes=max(cost.peak_bytes for cost in costs),
+        allocated_bytes=sum(part.allocated_bytes for part in parts),
+        freed_bytes=sum(part.freed_bytes for part in parts),
+        peak_bytes=max(part.peak_bytes for part in parts),
         growth_bytes=history.window_growth_bytes,
         escaped_bytes=None if made_to_stay is None else int(history.size_bytes[made_to_stay].sum()),
     )
 
 
 def _steps(trace: Trace) -> int:
-    is_step = np.array([name.startswith(STEP_PREFIX) for name in trace.names], bool)
-    return int(is_step[trace.annotations.name].sum())
+    return int(trace.named(trace.annotations, is_step).sum())
 
 
-def _costs_anything(cost: BreakdownRow) -> bool:
-    return bool(cost.launches or cost.allocated_bytes or cost.freed_bytes)
+def _is_used(row: BreakdownRow) -> bool:
+    return bool(row.launches or row.allocated_bytes or row.freed_bytes)
 
 
 def _notes(trace: Trace, view: View, work: AttributedWork, history: MemoryHistory) -> tuple[str, ...]:
@@ -196,7 +198,7 @@ def _notes(trace: Trace, view: View, work: AttributedWork, history: MemoryHistor
     if not len(history):
         notes.append(f"No memory events of the {trace.device} device: record with profile_memory=True.")
         return tuple(notes)
-    if view.kind == "kernel":
+    if view.by_kernel:
         notes.append("Allocations have no kernel: all memory is unattributed.")
     if history.is_running_sum:
         notes.append("The allocator's totals are not recorded: live bytes count from the window's start.")

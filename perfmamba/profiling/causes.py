@@ -73,9 +73,9 @@ def work_notes(trace: Trace, launch: Indices) -> tuple[str, ...]:
     """What a reader must know about how far this trace can be attributed."""
     if trace.device == "cpu":
         return _notes_without_kernels(trace)
-    is_graph_launch = np.array([_GRAPH_LAUNCH in name for name in trace.names], bool)
+    is_graph_launch = trace.named(trace.launches, lambda name: _GRAPH_LAUNCH in name)
     replayed = launch != NOTHING
-    replayed[replayed] = is_graph_launch[trace.launches.name[launch[replayed]]]
+    replayed[replayed] = is_graph_launch[launch[replayed]]
     notes = []
     if replayed.any():
         replays = len(np.unique(launch[replayed]))

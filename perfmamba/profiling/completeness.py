@@ -29,11 +29,10 @@ def missing_from(trace: Trace, *, passes: int, on_gpu: bool) -> str | None:
 
 
 def _model_ranges(trace: Trace) -> int:
-    is_model = np.array([name == MODEL_RANGE for name in trace.names], bool)
-    return int(is_model[trace.annotations.name].sum())
+    return int(trace.named(trace.annotations, lambda name: name == MODEL_RANGE).sum())
 
 
 def _launches_without_kernel(trace: Trace) -> int:
-    is_launch = np.array([_KERNEL_LAUNCH in name for name in trace.names], bool)
-    launched = trace.launches.correlation[is_launch[trace.launches.name]]
+    is_launch = trace.named(trace.launches, lambda name: _KERNEL_LAUNCH in name)
+    launched = trace.launches.correlation[is_launch]
     return int((~np.isin(launched, trace.kernels.correlation)).sum())

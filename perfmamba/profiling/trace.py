@@ -1,11 +1,12 @@
 """A trace that has been read: its columns, its names and what it says about itself."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from perfmamba.profiling.columns import Kernels, Launches, MemoryEvents, Spans, Thread
 
@@ -51,11 +52,16 @@ class Trace:
         """Where the measured work ran: "cpu" if the trace holds no kernel."""
         if not len(self.kernels):
             return "cpu"
-        hip_calls = any(self.names[name].startswith("hip") for name in np.unique(self.launches.name))
-        return "hip" if hip_calls or bool((self.memory.device_type == _HIP_MEMORY).any()) else "cuda"
+        hip_calls = self.named(self.launches, lambda name: name.startswith("hip"))
+        return "hip" if hip_calls.any() or (self.memory.device_type == _HIP_MEMORY).any() else "cuda"
 
     @property
     def device_memory(self) -> MemoryEvents:
         """The allocations and frees on the device where the work ran."""
         wanted = (self.memory.device_type == _CPU_MEMORY) == (self.device == "cpu")
         return self.memory if wanted.all() else self.memory.select(wanted)
+
+    def named(self, events: Spans | Launches, is_wanted: Callable[[str], bool]) -> npt.NDArray[np.bool_]:
+        """For each of the events whether its name is a wanted one; each name is asked about once."""
+        wanted = np.array([is_wanted(name) for name in self.names], bool)
+        return wanted[events.name]

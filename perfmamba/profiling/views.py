@@ -1,26 +1,25 @@
-"""What a trace is broken down by: the ranges that own cost, and the label of each.
+"""What a trace is broken down by: the ranges that own its work and memory, and the label of each.
 
-In: a `Trace` and the wish of the user. Out: a `View`. Our own traces have the component ranges that
+In: a `Trace` and the name of a `TraceView`. Out: a `View`. Our own traces have the component ranges that
 `perfmamba.components` names; any other trace is broken down by the best that it holds.
+
+Adding a view: its name and what it means to `perfmamba.components`, which imports nothing heavy, so that the
+help of a command can list the names; its entry to `TRACE_VIEWS` below.
 """
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
-from perfmamba.components import MODEL_RANGE, OTHER, parse_component_range
+from perfmamba.components import MODEL_RANGE, OTHER, By, parse_component_range
 from perfmamba.profiling.columns import Indices, Spans
 from perfmamba.profiling.events import MODULE_PREFIX
 from perfmamba.profiling.nesting import NOTHING, RangeIndex
 from perfmamba.profiling.trace import Trace
-
-By = Literal["component", "layer", "kernel", "op"]
-BY: tuple[By, ...] = get_args(By)
-
-STEP_PREFIX = "ProfilerStep#"
 
 
 class Label(NamedTuple):
@@ -32,14 +31,16 @@ class Label(NamedTuple):
 
 @dataclass(frozen=True)
 class View:
-    """Ranges that own cost.
+    """Ranges that own the work and the memory of a trace.
 
     Attributes:
-        ranges: the owners; cost goes to the innermost that holds its cause.
+        ranges: the owners; work and memory belong to the innermost that holds their cause.
         label: for each range an index into `labels`.
         labels: the rows.
         kind: what the labels are, for people.
         ours: whether the ranges are our components, within the model's range.
+        by_kernel: whether a row is a kernel: then there are no ranges, the labels are the trace's names, and
+            nothing owns memory.
         note: what the reader must know of a view that was not the one asked for; or "".
     """
 
@@ -48,6 +49,7 @@ class View:
     labels: tuple[Label, ...]
     kind: str
     ours: bool = False
+    by_kernel: bool = False
     note: str = ""
 
     def label_of(self, owner: Indices) -> Indices:
@@ -58,42 +60,69 @@ class View:
         return result
 
 
-def view_of(trace: Trace, by: By) -> View:
-    """The ranges and labels of a breakdown.
+@dataclass(frozen=True)
+class TraceView:
+    """One way to break a trace down.
 
-    By "kernel" there are no ranges: the labels are the trace's names, and a kernel's label is its own. A
-    trace without kernels is then broken down by operators.
+    Attributes:
+        name: what `perfmamba parse --by` takes.
+        needs: what a trace must hold, for people.
+        view: makes the view; None if the trace does not hold that.
+        substitute: makes the view of such a trace; it is given the fact that something is missing.
     """
-    if by == "kernel" and trace.device != "cpu":
-        nothing = trace.ops.select(np.empty(0, np.int64))
-        return View(nothing, nothing.name, tuple(Label(name) for name in trace.names), kind="kernel")
-    if by in ("op", "kernel"):
-        return _labelled(trace, trace.ops, Label, kind="operator")
-    is_ours = np.array(
-        [name == MODEL_RANGE or parse_component_range(name) is not None for name in trace.names], bool
-    )
-    ours = trace.annotations.select(is_ours[trace.annotations.name])
-    if len(ours):
-        label = _component_label if by == "component" else _layer_label
-        return _labelled(trace, ours, label, kind="component", ours=True)
-    return _foreign_view(trace, by)
+
+    name: By
+    needs: str
+    view: Callable[[Trace], View | None]
+    substitute: Callable[[Trace, str], View]
 
 
-def _foreign_view(trace: Trace, by: By) -> View:
-    without = "The trace has no component ranges of PerfMamba"
-    is_step = np.array([name.startswith(STEP_PREFIX) for name in trace.names], bool)
-    annotations = trace.annotations.select(~is_step[trace.annotations.name])
+def view_of(trace: Trace, by: By) -> View:
+    """The ranges and labels of a breakdown."""
+    entry = TRACE_VIEWS[by]
+    view = entry.view(trace)
+    return entry.substitute(trace, f"The trace has no {entry.needs}") if view is None else view
+
+
+def is_step(name: str) -> bool:
+    """Whether a range is a step of the profiler's schedule."""
+    return name.startswith("ProfilerStep#")
+
+
+def _by_component_range(trace: Trace, *, label_of: Callable[[str], Label]) -> View | None:
+    ours = trace.annotations.select(trace.named(trace.annotations, _is_ours))
+    return _labelled(trace, ours, label_of, kind="component", ours=True) if len(ours) else None
+
+
+def _is_ours(name: str) -> bool:
+    return name == MODEL_RANGE or parse_component_range(name) is not None
+
+
+def _by_kernel(trace: Trace) -> View | None:
+    if trace.device == "cpu":
+        return None
+    nothing = trace.ops.select(np.empty(0, np.int64))
+    labels = tuple(Label(name) for name in trace.names)
+    return View(nothing, nothing.name, labels, kind="kernel", by_kernel=True)
+
+
+def _by_operator(trace: Trace, _: str = "") -> View:
+    return _labelled(trace, trace.ops, Label, kind="operator")
+
+
+def _by_what_there_is(
+    trace: Trace, missing: str, *, kind: str, what: str, label_of: Callable[[str], Label]
+) -> View:
+    """By annotated ranges, else by modules, else by outermost operators."""
+    annotations = trace.annotations.select(~trace.named(trace.annotations, is_step))
     if len(annotations):
-        note = f"{without}: broken down by the ranges that the program annotated."
+        note = f"{missing}: broken down by the ranges that the program annotated."
         return _labelled(trace, annotations, Label, kind="annotation", note=note)
     if len(trace.modules):
-        if by == "component":
-            note = f"{without}: broken down by nn.Module class."
-            return _labelled(trace, trace.modules, _module_class_label, kind="module class", note=note)
-        note = f"{without}: broken down by nn.Module instance."
-        return _labelled(trace, trace.modules, _module_label, kind="module", note=note)
-    note = f"{without}, no annotations and no modules: broken down by outermost operator."
-    ops = trace.ops.select(~is_step[trace.ops.name])  # writers of 2021 called the steps operators
+        note = f"{missing}: broken down by {what}."
+        return _labelled(trace, trace.modules, label_of, kind=kind, note=note)
+    note = f"{missing}, no annotations and no modules: broken down by outermost operator."
+    ops = trace.ops.select(~trace.named(trace.ops, is_step))  # writers of 2021 called the steps operators
     outermost = ops.select(RangeIndex(ops).enclosing() == NOTHING)
     return _labelled(trace, outermost, Label, kind="outermost operator", note=note)
 
@@ -131,3 +160,27 @@ def _module_label(name: str) -> Label:
 def _module_class_label(name: str) -> Label:
     """`nn.Module: Linear_12` is call site 12 of class Linear."""
     return Label(re.sub(r"_\d+$", "", name.removeprefix(MODULE_PREFIX)))
+
+
+_OUR_RANGES = "component ranges of PerfMamba"
+TRACE_VIEWS: dict[By, TraceView] = {
+    entry.name: entry
+    for entry in (
+        TraceView(
+            "component",
+            _OUR_RANGES,
+            partial(_by_component_range, label_of=_component_label),
+            partial(
+                _by_what_there_is, kind="module class", what="nn.Module class", label_of=_module_class_label
+            ),
+        ),
+        TraceView(
+            "layer",
+            _OUR_RANGES,
+            partial(_by_component_range, label_of=_layer_label),
+            partial(_by_what_there_is, kind="module", what="nn.Module instance", label_of=_module_label),
+        ),
+        TraceView("kernel", "kernels", _by_kernel, _by_operator),
+        TraceView("op", "operators", _by_operator, _by_operator),
+    )
+}

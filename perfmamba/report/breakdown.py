@@ -20,39 +20,40 @@ _DEFINITIONS = (
 
 
 def breakdown_table(breakdown: Breakdown, top: int | None = None, *, label_width: int | None = None) -> Table:
-    """The costs, one a row, and their shares of the total time.
+    """The rows of a breakdown and their shares of the total time.
 
     Args:
-        breakdown: the costs.
-        top: how many rows to show, the longest; of the others one row says what adds up. None for all.
+        breakdown: what to show.
+        top: how many rows to show, the longest first; one more row has the sums of the others. None for all.
         label_width: leave out the middle of labels that are longer; C++ kernels have names of 500
             characters. None for whole labels.
     """
     shown, hidden = breakdown.rows[:top], breakdown.rows[top:] if top is not None else ()
-    remainders = [cost for cost in (breakdown.other, breakdown.unattributed) if cost is not None]
+    remainders = [row for row in (breakdown.other, breakdown.unattributed) if row is not None]
     total = breakdown.total
     layout = _Layout(
-        with_layer=any(cost.layer is not None for cost in shown),
-        # on a CPU only self times add up, and nothing overlaps; by kernel, no row but one has any memory
+        with_layer=any(row.layer is not None for row in shown),
+        # on a CPU only self times add up, and nothing overlaps
         with_elapsed=breakdown.device != "cpu",
-        with_memory=breakdown.has_memory and breakdown.kind != "kernel",
+        with_memory=breakdown.has_memory and breakdown.memory_has_owners,
         total_ns=total.time_ns,
         label_width=label_width,
     )
-    rows = [layout.row(cost) for cost in shown]
+    rows = [layout.cells(row) for row in shown]
     if label_width is not None and not layout.with_layer:
         rows = _numbered(rows)
     if hidden:
-        rows.append(layout.sum_row(hidden))
+        rows.append(layout.cells_of_sum(hidden))
     named = len(rows)
-    rows += [layout.row(cost) for cost in (*remainders, total)]
+    rows += [layout.cells(row) for row in (*remainders, total)]
     durations = "kernel durations; elapsed counts what overlaps once"
     if breakdown.device == "cpu":
         durations = "operators' self times"
     definitions = _DEFINITIONS if layout.with_memory else _DEFINITIONS[:1]
     steps = [f"All numbers are sums over {breakdown.steps} profiler steps."] if breakdown.steps > 1 else []
+    what = "Time and memory" if layout.with_memory else "Time"
     return Table(
-        title=f"Cost by {breakdown.kind}, {breakdown.device}",
+        title=f"{what} by {breakdown.kind}, {breakdown.device}",
         columns=layout.columns(breakdown),
         rows=tuple(rows),
         sections=frozenset({named, len(rows) - 1}),
@@ -90,34 +91,34 @@ class _Layout:
             ]
         return tuple(columns)
 
-    def row(self, cost: BreakdownRow) -> tuple[Value, ...]:
-        label = _shortened(PAPER_LABELS.get(cost.label, cost.label), self.label_width)
-        levels = (cost.peak_bytes, cost.growth_bytes, cost.escaped_bytes)
-        seen_at_an_allocation = levels if cost.allocated_bytes else (None, None, None)
-        return self._cells(label, cost.layer, [cost], cost.union_ns, seen_at_an_allocation)
+    def cells(self, row: BreakdownRow) -> tuple[Value, ...]:
+        label = _shortened(PAPER_LABELS.get(row.label, row.label), self.label_width)
+        levels = (row.peak_bytes, row.growth_bytes, row.escaped_bytes)
+        seen_at_an_allocation = levels if row.allocated_bytes else (None, None, None)
+        return self._cells(label, row.layer, [row], row.union_ns, seen_at_an_allocation)
 
-    def sum_row(self, costs: tuple[BreakdownRow, ...]) -> tuple[Value, ...]:
-        """What adds up of several rows: elapsed times and levels of memory do not."""
-        return self._cells(f"({len(costs)} more)", None, costs, None, (None, None, None))
+    def cells_of_sum(self, rows: tuple[BreakdownRow, ...]) -> tuple[Value, ...]:
+        """The sums of several rows; elapsed times and levels of memory have none."""
+        return self._cells(f"({len(rows)} more)", None, rows, None, (None, None, None))
 
     def _cells(
         self,
         label: str,
         layer: int | None,
-        costs: Sequence[BreakdownRow],
+        rows: Sequence[BreakdownRow],
         union_ns: int | None,
         levels: tuple[int | None, ...],
     ) -> tuple[Value, ...]:
-        time_ns = sum(cost.time_ns for cost in costs)
+        time_ns = sum(row.time_ns for row in rows)
         share = time_ns / self.total_ns if self.total_ns else None
         cells: list[Value] = [label]
         if self.with_layer:
             cells.append("final" if layer == FINAL_LAYER else layer)
-        cells += [sum(cost.launches for cost in costs), time_ns, share]
+        cells += [sum(row.launches for row in rows), time_ns, share]
         if self.with_elapsed:
             cells.append(union_ns)
         if self.with_memory:
-            cells += [sum(cost.allocated_bytes for cost in costs), *levels]
+            cells += [sum(row.allocated_bytes for row in rows), *levels]
         return tuple(cells)
 
 

@@ -56,6 +56,7 @@ def assert_closes(breakdown):
         assert sum(getattr(piece, additive) for piece in pieces) == getattr(breakdown.total, additive)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", BY)
 @pytest.mark.parametrize("name", REAL_TRACES)
 def test_real_gpu_traces_equal_the_reference(shared_trace, name, by):
