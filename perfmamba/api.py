@@ -35,7 +35,6 @@ from perfmamba.table import Table, render
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from perfmamba.pruning.bridge import BridgeName
 
 _LABEL_WIDTH = 100
 _TRACE_SUFFIX = ".json.gz"
@@ -199,7 +198,7 @@ def prune(
     *,
     ratio: float,
     score: str = "output",
-    bridge: "BridgeName" = "none",
+    bridge: str = "none",
     calibration: Tensor | Iterable[Tensor] | str | None = None,
     align: int = 1,
     seed: int = 0,

@@ -29,6 +29,7 @@ from perfmamba.terminal import progress_bar, show, show_table, tell
 if TYPE_CHECKING:
     from perfmamba.models import LoadedModel
     from perfmamba.pruning.activity import Activity
+    from perfmamba.pruning.checked import CheckedModel
     from perfmamba.pruning.measuring import CalibrationPlan
 
 
@@ -93,7 +94,9 @@ def activity(
     show(f"Written: {', '.join(map(str, (out, *figures)))}")
 
 
-def measured_activity(loaded: "LoadedModel", source: str, plan: "CalibrationPlan") -> "Activity":
+def measured_activity(
+    loaded: "LoadedModel", source: str, plan: "CalibrationPlan", *, checked: "CheckedModel | None" = None
+) -> "Activity":
     """Measure the activity of a model's states, with a progress bar; errors as `measure_activity`."""
     from perfmamba.pruning.measuring import measure_activity
 
@@ -102,6 +105,7 @@ def measured_activity(loaded: "LoadedModel", source: str, plan: "CalibrationPlan
             loaded,
             source,
             plan,
+            checked=checked,
             on_batch=bar.advance,
             on_warning=lambda warning: bar.tell(f"warning: {warning}"),
         )

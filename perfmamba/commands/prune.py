@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from perfmamba.commands.activity import measured_activity
-from perfmamba.commands.choices import Bridge, Score
+from perfmamba.commands.choices import Bridge, Score, bridges_help, scores_help
 from perfmamba.commands.loading import let_threads_sleep, loaded_model
 from perfmamba.commands.options import (
     CALIBRATION_HELP,
@@ -30,8 +30,8 @@ def prune(
     /,
     *,
     ratio: float,
-    score: Score = "output",
-    bridge: Bridge = "none",
+    score: Annotated[Score, Parameter(help=f"What ranks the states. {scores_help()}")] = "output",
+    bridge: Annotated[Bridge, Parameter(help=f"How the kept states are read. {bridges_help()}")] = "none",
     calibration: Annotated[str | None, Parameter(help=CALIBRATION_HELP)] = None,
     activity: Path | None = None,
     tokens: Tokens = 32768,
@@ -50,13 +50,12 @@ def prune(
     """Take states out of a model and write what is left as a checkpoint.
 
     transformers loads the checkpoint like any other if it has no bridge, or if it is a Mamba-1. Bridges, and
-    all scores but magnitude and random, are measured on data: give --calibration or --activity.
+    most scores, are measured on data: give --calibration or --activity.
 
     Args:
         ratio: The share of states to remove, at least 0 and below 1.
         score: What ranks the states.
-        bridge: How the kept states are read: none, lstsq (least squares), or balanced (a projection of all
-            states, for Mamba-2 only).
+        bridge: How the kept states are read.
         activity: A file that `perfmamba activity` wrote for this model, in place of calibration data.
         align: Round the number of kept states up to a multiple of this, which some GPU kernels need.
         format: The layout of the checkpoint: that of transformers, or the original one of mamba_ssm.
@@ -73,10 +72,10 @@ def prune(
     from perfmamba.models.tokenizing import tokenizer_folder
     from perfmamba.pruning.activity import Activity
     from perfmamba.pruning.checkpoints import check_free, check_writable, save_pruned
+    from perfmamba.pruning.expected_sizes import sizes_table
     from perfmamba.pruning.measuring import CalibrationPlan
     from perfmamba.pruning.recipe import Recipe, prune_by
     from perfmamba.pruning.surgery import check_prunable
-    from perfmamba.report.pruning import cost_table
 
     check_free(out, force=force)
     recipe = Recipe(ratio, score, bridge, align, seed)
@@ -84,19 +83,20 @@ def prune(
         raise InputError(f"{recipe.needs_data} is measured on data: give --calibration or --activity")
     measured = Activity.load(activity) if activity else None
     loaded = loaded_model(model, layers=layers, device=device, seed=seed)
-    check_prunable(loaded.model)
+    checked = check_prunable(loaded.model, bridge=bridge)
     check_writable(loaded.model, format, bridge)
     if calibration is not None:
         plan = CalibrationPlan(calibration, tokens, batch, seqlen, seed, tokenizer)
-        measured = measured_activity(loaded, model, plan)
+        measured = measured_activity(loaded, model, plan, checked=checked)
     files = tokenizer_folder(model)
     smaller, card = prune_by(
         recipe,
         loaded,
         measured,
+        checked=checked,
         checkpoint_format=format,
         dtype=resolve_dtype(dtype) if dtype else stored_dtype(files),
     )
     save_pruned(smaller, out, card, tokenizer=files, force=force)
-    show_table(cost_table(card.before, card.after, title=card.title, notes=card.lines()))
+    show_table(sizes_table(card.before, card.after, title=card.title, notes=card.lines()))
     show(f"Written: {out}")

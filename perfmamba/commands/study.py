@@ -1,4 +1,4 @@
-"""`perfmamba study`: what every way to prune costs, over several trained models."""
+"""`perfmamba study`: what every way to prune takes from the quality of several trained models."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +19,8 @@ from perfmamba.commands.options import (
 )
 from perfmamba.errors import InputError
 from perfmamba.files import replacing
+from perfmamba.pruning.bridge import BRIDGES
+from perfmamba.pruning.scores import SCORES
 from perfmamba.table import render
 from perfmamba.terminal import progress_bar, show, show_table, tell
 
@@ -36,15 +38,8 @@ def study(
     *,
     out: Path,
     ratios: Annotated[tuple[float, ...], Several] = (0.1, 0.3, 0.5, 0.7, 0.9),
-    scores: Annotated[tuple[Score, ...], Several] = (
-        "paper",
-        "random",
-        "delta_b",
-        "energy",
-        "magnitude",
-        "output",
-    ),
-    bridges: Annotated[tuple[Bridge, ...], Several] = ("none", "lstsq", "balanced"),
+    scores: Annotated[tuple[Score, ...], Several] = tuple(SCORES),
+    bridges: Annotated[tuple[Bridge, ...], Several] = tuple(BRIDGES),
     seeds: int = 5,
     pairs: Pairs = 8,
     length: Length = 64,
@@ -66,7 +61,7 @@ def study(
         out: Folder for the study.
         ratios: Shares of states to remove.
         scores: What ranks the states; random is the control.
-        bridges: How the kept states are read; balanced is left out for Mamba-1, whose states cannot be mixed.
+        bridges: How the kept states are read. Bridges that mix states are left out for Mamba-1.
         seeds: How often the control is drawn.
         text: A text to predict, in place of recall.
     """
@@ -101,19 +96,18 @@ def _measure(
     loaded: "LoadedModel", grid: "Sequence[Variant]", measure: "Measure", out: Path, *, backend: str
 ) -> None:
     """Add to the study in `out` what it lacks of one model."""
-    from perfmamba.evaluation.study import measure_variants, weights_digest
+    from perfmamba.evaluation.study import fitting, measure_variants, weights_digest
     from perfmamba.evaluation.study_files import Settings, append_result, missing, open_study
     from perfmamba.pruning.surgery import check_prunable, state_sizes
 
-    check_prunable(loaded.model)
+    checked = check_prunable(loaded.model)
     layers, states = state_sizes(loaded.model)
     done = open_study(out, Settings(measure.name, measure.about, loaded.generation, layers, states))
-    if loaded.generation == 1:
-        grid = [variant for variant in grid if variant.bridge != "balanced"]
     weights = weights_digest(loaded.model)
-    pending = missing(grid, done, model=loaded.name, weights=weights)
+    pending = missing(fitting(grid, loaded.generation), done, model=loaded.name, weights=weights)
+    results = measure_variants(loaded, pending, measure, weights=weights, backend=backend, checked=checked)
     with progress_bar(loaded.name, len(pending)) as bar:
-        for result in measure_variants(loaded, pending, measure, weights=weights, backend=backend):
+        for result in results:
             append_result(out, result)
             bar.advance()
 

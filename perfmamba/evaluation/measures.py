@@ -1,7 +1,7 @@
 """What a study measures of each model: recall, or how well it predicts a text.
 
-A measure says what to calibrate on and gives one number for a model. It never calibrates on what it measures
-with.
+A measure says what to calibrate on and returns one number for a model. The calibration data are never the
+data that the model is measured on.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,12 +26,12 @@ _CALIBRATION_SEED = 1_000_033  # recall is measured with the seeds that people c
 
 
 @dataclass(frozen=True)
-class Score:
-    """What a measure gave.
+class MeasuredValue:
+    """What a measure returns for a model.
 
     Attributes:
         value: the number.
-        count: what it is the mean over: queries, or bytes.
+        count: how many queries, or bytes, it is the mean of.
     """
 
     value: float
@@ -40,30 +40,30 @@ class Score:
 
 @dataclass(frozen=True, eq=False)
 class Measure:
-    """One number for a model.
+    """A way to describe a model by one number.
 
     Attributes:
         name: what the number is.
         about: how it is calibrated and measured, for people to read.
-        calibration: gives batches of tokens (b, l), from the first one on, at each call.
-        evaluate: measures a model, where it is and with the backend it has.
+        calibration: returns the batches of tokens (b, l) to calibrate on; each call starts with the first.
+        evaluate: measures a model on its device and with its backend.
     """
 
     name: MeasureName
     about: dict[str, str]
     calibration: Callable[[], Iterator["Tensor"]]
-    evaluate: Callable[["PreTrainedModel"], Score]
+    evaluate: Callable[["PreTrainedModel"], MeasuredValue]
 
 
 def recall_measure(
     task: RecallTask, *, samples: int, seed: int = 0, calibration_samples: int = 256
 ) -> Measure:
-    """The accuracy of associative recall, calibrated on other sequences of the same task.
+    """Measure the accuracy of associative recall, calibrated on other sequences of the same task.
 
     Args:
         task: what is asked.
         samples: sequences to measure with.
-        seed: of those.
+        seed: of those sequences.
         calibration_samples: sequences to calibrate on.
     """
 
@@ -71,9 +71,9 @@ def recall_measure(
         drawn = recall_batches(task, calibration_samples, seed=_CALIBRATION_SEED, batch=_CALIBRATION_BATCH)
         return (batch.tokens for batch in drawn)
 
-    def evaluate(model: "PreTrainedModel") -> Score:
+    def evaluate(model: "PreTrainedModel") -> MeasuredValue:
         answered = accuracy(model, task, samples=samples, seed=seed)
-        return Score(answered.value, answered.count)
+        return MeasuredValue(answered.value, answered.count)
 
     about = {
         "task": f"recall of {task.pairs} pairs in {task.length} tokens, vocabulary {task.vocabulary}",
@@ -93,12 +93,12 @@ def text_measure(
     stride: int = 512,
     calibration_tokens: int = 65536,
 ) -> Measure:
-    """Bits per byte of a text, calibrated on another.
+    """Measure the bits per byte of a text, calibrated on another text.
 
     Args:
         text: the file to predict.
         calibration: what to calibrate on, as `open_calibration` takes it.
-        source: the model, whose tokenizer makes tokens of both.
+        source: the model, whose tokenizer is used for both texts.
         vocabulary: how many tokens it knows.
         seqlen: tokens that the model sees at once, in calibration too.
         stride: tokens that the window moves on by.
@@ -111,14 +111,14 @@ def text_measure(
     opened = partial(
         open_calibration, calibration, vocabulary=vocabulary, seqlen=seqlen, seed=0, encoder=lambda: encoder
     )
-    name = opened().name  # a name that leads nowhere is an error now, not after the first measurement
+    name = opened().name  # a wrong name is an error now, not after the first measurement
 
     def batches() -> Iterator["Tensor"]:
         return token_batches(opened().sequences, tokens=calibration_tokens, batch=1)
 
-    def evaluate(model: "PreTrainedModel") -> Score:
+    def evaluate(model: "PreTrainedModel") -> MeasuredValue:
         scored = text_score(model, text, encoder, seqlen=seqlen, stride=stride)
-        return Score(scored.bits_per_byte, scored.bytes)
+        return MeasuredValue(scored.bits_per_byte, scored.bytes)
 
     about = {
         "text": f"{text.name}, windows of {seqlen} tokens that move on by {stride}",

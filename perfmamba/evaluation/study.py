@@ -1,7 +1,7 @@
-"""What pruning costs: every score, bridge and ratio, on one trained model after the other.
+"""What pruning takes from a model's quality: every score, bridge and ratio, on one trained model at a time.
 
-In: models, a measure and a grid. Out: `Result`s as they come. What they say together is in
-`perfmamba.report.study`.
+In: models, a measure and a grid. Out: one `VariantResult` after the other. `perfmamba.report.study` puts them
+together.
 """
 
 import hashlib
@@ -9,22 +9,23 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 import torch
 
-from perfmamba.evaluation.measures import Measure, Score
+from perfmamba.evaluation.measures import Measure, MeasuredValue
 from perfmamba.models import use_backend
 from perfmamba.pruning.activity import Activity, gather_activity
-from perfmamba.pruning.bridge import BridgeName
+from perfmamba.pruning.bridge import bridge_named
+from perfmamba.pruning.scores import CONTROL, score_named
 from perfmamba.pruning.selection import Selection, select
-from perfmamba.pruning.surgery import pruned, state_sizes
+from perfmamba.pruning.surgery import check_prunable, pruned, state_sizes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from perfmamba.components import Generation
     from perfmamba.models import LoadedModel
-
-CONTROL = "random"
-"""The score that every other is held against."""
+    from perfmamba.pruning.checked import CheckedModel
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,14 @@ class Variant:
     """One way to prune a model.
 
     Attributes:
-        score: what ranks the states; None where nothing does: in the dense model, and with the bridge
-            `balanced`, which takes no selection.
+        score: what ranks the states; None in the dense model, and with a bridge that mixes all states.
         bridge: how the kept states are read; None in the dense model.
         ratio: the share of states removed; 0 in the dense model.
-        seed: of the control; None for all else.
+        seed: of a score that is drawn at random; None for all others.
     """
 
     score: str | None
-    bridge: BridgeName | None
+    bridge: str | None
     ratio: float
     seed: int | None = None
 
@@ -48,8 +48,7 @@ class Variant:
 DENSE = Variant(score=None, bridge=None, ratio=0.0)
 
 
-@dataclass(frozen=True)
-class Result:
+class VariantResult(msgspec.Struct, frozen=True):
     """The measurement of one variant of one model.
 
     Attributes:
@@ -57,38 +56,60 @@ class Result:
         weights: digest of its weights before pruning.
         variant: how it was pruned.
         kept: states left in each group.
-        score: what was measured.
+        measured: what was measured; `score` in a study's files.
     """
 
     model: str
     weights: str
     variant: Variant
     kept: int
-    score: Score
+    measured: MeasuredValue = msgspec.field(name="score")
 
 
 def variants(
-    *, ratios: Sequence[float], scores: Sequence[str], bridges: Sequence[BridgeName], seeds: int
+    *, ratios: Sequence[float], scores: Sequence[str], bridges: Sequence[str], seeds: int
 ) -> tuple[Variant, ...]:
-    """The dense model and every combination: the control once a seed, `balanced` once a ratio."""
+    """List the dense model and every combination.
+
+    A score that is drawn at random comes once for each seed, a bridge that ranks no states once for each
+    ratio.
+
+    Raises:
+        InputError: if there is no such score or bridge.
+    """
     grid = [DENSE]
     for ratio in ratios:
         for bridge in bridges:
-            if bridge == "balanced":
+            if not bridge_named(bridge).keeps_selection:
                 grid.append(Variant(None, bridge, ratio))
                 continue
             for score in scores:
-                draws = range(seeds) if score == CONTROL else (None,)
+                draws = range(seeds) if score_named(score).seeded else (None,)
                 grid += [Variant(score, bridge, ratio, seed) for seed in draws]
     return tuple(grid)
 
 
+def fitting(grid: Iterable[Variant], generation: "Generation") -> tuple[Variant, ...]:
+    """The variants that models of Mamba-1 or of Mamba-2 can have."""
+    return tuple(
+        variant
+        for variant in grid
+        if variant.bridge is None or bridge_named(variant.bridge).fits_generation(generation)
+    )
+
+
 def measure_variants(
-    loaded: "LoadedModel", grid: Iterable[Variant], measure: Measure, *, weights: str, backend: str
-) -> Iterator[Result]:
+    loaded: "LoadedModel",
+    grid: Iterable[Variant],
+    measure: Measure,
+    *,
+    weights: str,
+    backend: str,
+    checked: "CheckedModel | None" = None,
+) -> Iterator[VariantResult]:
     """Prune a model in each way of a grid, and measure what is left.
 
-    The calibration data are run through the model once, before the first variant that is not the dense one.
+    The model runs over the calibration data once, before the first variant that is not the dense one.
 
     Args:
         loaded: the dense model; it stays as it is.
@@ -96,25 +117,27 @@ def measure_variants(
         measure: what to calibrate on and what to measure.
         weights: `weights_digest` of the dense model.
         backend: what runs the pruned models.
+        checked: the model of `loaded`, if it is checked already.
 
     Raises:
-        ModelError: if the model cannot be pruned so.
+        ModelError: if the model cannot be pruned in this way.
     """
     activity: Activity | None = None
     for variant in grid:
         if variant.bridge is None:
-            kept, score = state_sizes(loaded.model)[1], measure.evaluate(loaded.model)
+            kept, measured = state_sizes(loaded.model)[1], measure.evaluate(loaded.model)
         else:
-            activity = activity or gather_activity(loaded.model, measure.calibration())
+            checked = checked or check_prunable(loaded.model)
+            activity = activity or gather_activity(checked, measure.calibration())
             selection = _selection(activity, variant)
-            smaller = pruned(loaded.model, selection, bridge=variant.bridge, activity=activity)
+            smaller = pruned(checked, selection, bridge=variant.bridge, activity=activity)
             use_backend(smaller, backend)
-            kept, score = selection.count, measure.evaluate(smaller)
-        yield Result(loaded.name, weights, variant, kept, score)
+            kept, measured = selection.count, measure.evaluate(smaller)
+        yield VariantResult(loaded.name, weights, variant, kept, measured)
 
 
 def weights_digest(model: "PreTrainedModel") -> str:
-    """16 digits that tell one set of weights from another."""
+    """A digest of 16 digits that tells one set of weights from another."""
     digest = hashlib.sha256()
     for name, weight in sorted(model.state_dict().items()):
         digest.update(name.encode())
@@ -123,6 +146,6 @@ def weights_digest(model: "PreTrainedModel") -> str:
 
 
 def _selection(activity: Activity, variant: Variant) -> Selection:
-    """The kept states; of `balanced`, which takes only their number, any."""
+    """The kept states; any will do for a bridge that takes only their number."""
     score = variant.score or CONTROL
     return select(activity, ratio=variant.ratio, score=score, seed=variant.seed or 0)

@@ -1,7 +1,7 @@
 """The folder of a study: what it measures, and a line of JSON for each result.
 
-A line is written when its result is there, so that a study that was stopped, however, goes on behind the last
-whole line.
+Each line is written as soon as its result is known. A study that was stopped, by whatever, continues behind
+the last whole line.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import msgspec
 
 from perfmamba.errors import InputError
 from perfmamba.evaluation.measures import MeasureName
-from perfmamba.evaluation.study import Result, Variant
+from perfmamba.evaluation.study import Variant, VariantResult
 from perfmamba.files import make_folder, replacing
 
 SETTINGS, RESULTS = "study.json", "results.jsonl"
@@ -23,7 +23,7 @@ class Settings:
     """What all results of a study have in common.
 
     Attributes:
-        measure: what the values are.
+        measure: the name of the measure.
         about: how it was calibrated and measured.
         generation: 1 for Mamba-1, 2 for Mamba-2.
         layers: Mamba blocks of each model.
@@ -37,14 +37,14 @@ class Settings:
     states: int
 
 
-def open_study(folder: Path, settings: Settings) -> tuple[Result, ...]:
-    """Begin a study in a folder, or go on with the one that is there.
+def open_study(folder: Path, settings: Settings) -> tuple[VariantResult, ...]:
+    """Begin a study in a folder, or continue the one that is there.
 
     Returns:
         The results that it has already.
 
     Raises:
-        InputError: if the study there is another one, or its files cannot be read or written.
+        InputError: if the folder holds a study of something else, or its files cannot be read or written.
     """
     if (folder / SETTINGS).exists():
         found, results = read_study(folder)
@@ -58,8 +58,8 @@ def open_study(folder: Path, settings: Settings) -> tuple[Result, ...]:
     return ()
 
 
-def read_study(folder: Path) -> tuple[Settings, tuple[Result, ...]]:
-    """What a study measures, and its results so far.
+def read_study(folder: Path) -> tuple[Settings, tuple[VariantResult, ...]]:
+    """Read what a study measures, and its results so far.
 
     Raises:
         InputError: if the folder holds no study, or its files cannot be read.
@@ -67,15 +67,15 @@ def read_study(folder: Path) -> tuple[Settings, tuple[Result, ...]]:
     try:
         settings = msgspec.json.decode((folder / SETTINGS).read_bytes(), type=Settings)
         lines = _whole_lines(folder / RESULTS)
-        return settings, tuple(msgspec.json.decode(line, type=Result) for line in lines)
+        return settings, tuple(msgspec.json.decode(line, type=VariantResult) for line in lines)
     except FileNotFoundError as error:
         raise InputError(f"{folder} holds no study (no {SETTINGS})") from error
     except (OSError, msgspec.DecodeError) as error:
         raise InputError(f"cannot read the study in {folder}: {error}") from error
 
 
-def append_result(folder: Path, result: Result) -> None:
-    """Add a line.
+def append_result(folder: Path, result: VariantResult) -> None:
+    """Add the line of a result.
 
     Raises:
         InputError: if the operating system refuses.
@@ -89,12 +89,12 @@ def append_result(folder: Path, result: Result) -> None:
 
 
 def missing(
-    grid: Sequence[Variant], results: Sequence[Result], *, model: str, weights: str
+    grid: Sequence[Variant], results: Sequence[VariantResult], *, model: str, weights: str
 ) -> tuple[Variant, ...]:
-    """What of a grid a study still lacks for a model.
+    """The variants of a grid that a study has not measured yet on a model.
 
     Raises:
-        InputError: if there are results of another model of this name.
+        InputError: if the study has results of a model of this name with other weights.
     """
     own = [result for result in results if result.model == model]
     if any(result.weights != weights for result in own):
@@ -106,7 +106,7 @@ def missing(
 
 
 def _whole_lines(path: Path) -> list[bytes]:
-    """The lines of a file but for the last one if its end was never written."""
+    """The lines of a file, without a last one whose end was never written."""
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     return [line for line in lines if line.endswith(b"\n")]
 

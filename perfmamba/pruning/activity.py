@@ -1,7 +1,7 @@
-"""What the states of a model do on calibration data, as sums over all positions of it.
+"""What the states of a model do on calibration data, as means over all its positions.
 
-In: a model and batches of tokens. Out: an `Activity`, kept as one safetensors file. A batch is looked at once
-and forgotten: what is needed does not grow with the number of tokens, and hardly with their number at once.
+In: a model and batches of tokens. Out: an `Activity`, kept as one safetensors file. Each batch is looked at
+once and then forgotten, so that memory does not grow with the number of tokens.
 
 Letters: g groups (1 in Mamba-1), n states of a group, h heads; in Mamba-1 each channel counts as a head.
 """
@@ -20,8 +20,8 @@ import perfmamba
 from perfmamba.errors import InputError, ModelError
 from perfmamba.files import replacing
 from perfmamba.models.scan_inputs import ScanInputs, observe_scans
-from perfmamba.pruning.layout import require_finite_weights
-from perfmamba.pruning.magnitude import projection_magnitudes
+from perfmamba.pruning.checked import CheckedModel, checked_model
+from perfmamba.pruning.magnitude import LayerWeights, layer_weights
 from perfmamba.pruning.state_sums import StateSums
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 _FORMAT, _VERSION = "perfmamba_activity", "1"
 
 
-@dataclass(frozen=True, eq=False)
-class LayerActivity:
-    """The states of one layer: means over the positions of all sequences, float64 on the CPU.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LayerActivity(LayerWeights):
+    """What the states of one layer do: means over the positions of all sequences, float64 on the CPU.
 
     Attributes:
         dt: (h,) the mean step size of each head; of each channel in Mamba-1.
@@ -40,7 +40,7 @@ class LayerActivity:
         output: (g, n) E[C_s^2 sum of h_s^2 over heads and their channels], what is lost without state s.
         state_moment: (g, n, n) E[sum of h h^T over the group's heads and their channels].
         output_moment: (g, n, n) E[C C^T].
-        magnitude: (g, n) of the weights alone: |row of B| |row of C| in the projection that makes them.
+        magnitude: (g, n) of the weights alone, as in `LayerWeights`.
     """
 
     dt: Tensor
@@ -48,7 +48,6 @@ class LayerActivity:
     output: Tensor
     state_moment: Tensor
     output_moment: Tensor
-    magnitude: Tensor
 
     @property
     def energy(self) -> Tensor:
@@ -63,7 +62,7 @@ class Activity:
     Attributes:
         layers: one for each Mamba block.
         tokens: positions that the means are over.
-        provenance: what was measured with what; names and values are for people to read.
+        provenance: the model, the data and the versions it was measured with, for people to read.
     """
 
     layers: tuple[LayerActivity, ...]
@@ -71,7 +70,7 @@ class Activity:
     provenance: dict[str, str] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
-        """Write everything to one safetensors file, at once or not at all.
+        """Write everything to one safetensors file, wholly or not at all.
 
         Raises:
             InputError: if the file cannot be written.
@@ -97,7 +96,7 @@ class Activity:
         """Read what `save` wrote.
 
         Raises:
-            InputError: if there is no such file, or it is of another kind.
+            InputError: if the file does not exist or holds something else.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -121,31 +120,30 @@ class Activity:
 
 
 def gather_activity(
-    model: "nn.Module",
+    model: "nn.Module | CheckedModel",
     batches: Iterable[Tensor],
     *,
     provenance: Mapping[str, str] | None = None,
     on_batch: Callable[[int], None] = lambda _tokens: None,
 ) -> Activity:
-    """Run a model over batches of tokens and sum up what its states do.
+    """Run a model over batches of tokens and average what its states do.
 
-    The states are computed anew from what the scans are called with, in the model's dtype (float32 where that
-    is narrower) on its device; the sums are kept in float64. Whatever backend runs the scans, the result is
-    the same up to rounding.
+    The states are computed anew from the inputs of the scans, in the model's dtype (float32 where that is
+    narrower) and on its device. The sums are kept in float64. The backend that runs the scans changes the
+    result only by rounding.
 
     Args:
         model: a transformers model with Mamba-1 or Mamba-2 mixers, hybrids included.
-        batches: integers (b, l), on any device; every position counts, so there must be no padding.
-        provenance: what to say about model and data; versions and a digest of the tokens are added.
-        on_batch: called after each batch with the tokens in it.
+        batches: integers (b, l), on any device. Every position counts, so there must be no padding.
+        provenance: what to note about model and data. Versions and a digest of the tokens are added.
+        on_batch: called after each batch with the number of its tokens.
 
     Raises:
         ModelError: if the model has no Mamba mixer or is pruned with a bridge, or if a weight or the states
             of a layer are not finite.
         InputError: if there are no tokens.
     """
-    require_finite_weights(model)
-    magnitudes = projection_magnitudes(model)
+    checked = checked_model(model)
     sums: dict[int, StateSums] = {}
     tokens, digest = 0, sha256()
 
@@ -159,9 +157,10 @@ def gather_activity(
                 "calibrate in float32"
             )
 
-    backbone: Any = getattr(model, "base_model", model)  # the logits are not needed
-    device = next(model.parameters()).device
-    with torch.inference_mode(), observe_scans(model, add):
+    whole: Any = checked.model
+    backbone: Any = getattr(whole, "base_model", whole)  # the logits are not needed
+    device = next(whole.parameters()).device
+    with torch.inference_mode(), observe_scans(whole, add):
         for batch in batches:
             backbone(batch.to(device), use_cache=False)
             tokens += batch.numel()
@@ -170,8 +169,8 @@ def gather_activity(
     if not tokens:
         raise InputError("the calibration data hold no tokens")
     layers = tuple(
-        LayerActivity(**sums[layer].means(), magnitude=magnitude)
-        for layer, magnitude in enumerate(magnitudes)
+        LayerActivity(**sums[layer].means(), magnitude=weights.magnitude)
+        for layer, weights in enumerate(layer_weights(checked))
     )
     return Activity(
         layers, tokens, {**(provenance or {}), "tokens_sha256": digest.hexdigest(), **_versions()}

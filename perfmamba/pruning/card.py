@@ -1,6 +1,6 @@
-"""What was done to a checkpoint, told with it: card.json for programs, README.md for people.
+"""The card of a pruned checkpoint: what was done, in card.json for programs and in README.md for people.
 
-In: facts. Out: text. No path of the machine that made the checkpoint is in either.
+In: facts. Out: text. Neither file names a path of the machine that made the checkpoint.
 """
 
 import json
@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from perfmamba.models.saving import CheckpointFormat
-from perfmamba.pruning.bridge import RIDGE
-from perfmamba.pruning.cost import ExpectedCost
-from perfmamba.report.pruning import cost_table
+from perfmamba.pruning.bridge import bridge_named
+from perfmamba.pruning.expected_sizes import ExpectedSizes, sizes_table
+from perfmamba.pruning.scores import score_named
 from perfmamba.table import render
 
 CARD_FILE = "card.json"
@@ -19,7 +19,7 @@ _MADE_BY = "perfmamba prune"
 
 @dataclass(frozen=True)
 class Card:
-    """What a pruned checkpoint is and how it came about.
+    """What a pruned checkpoint is and how it was made.
 
     Attributes:
         source: the model it was made of.
@@ -27,20 +27,20 @@ class Card:
         model_type: transformers' name of the pruned model's kind.
         format: the layout of the checkpoint.
         ratio: the share of states that was to go.
-        states: N, the states of each group before.
-        kept_states: k, the states of each group now.
-        alignment: what rounding k to a multiple changed, in words; None if nothing.
+        states: N, the number of states of each group before.
+        kept_states: k, the number of states of each group now.
+        alignment: what rounding k up to a multiple changed, in words; None if nothing changed.
         score: what ranked the states; None where a bridge mixes all of them.
-        ties: states that stayed or went by their index alone.
+        ties: how many states stayed or went by their index alone.
         bridge: how the kept states are read.
-        seed: of random scores.
+        seed: of a score that is drawn at random.
         kept: for each layer and group, the states that were kept; None where a bridge mixes all of them.
         lost_output: for each layer, the share of E|C^T h|^2 lost on the calibration data, C and h taken as
             independent; None without such data.
-        calibration_tokens: how many tokens the states were measured on; None if on none.
+        calibration_tokens: how many tokens the states were measured on; None without such data.
         calibration: what those were.
-        before: the cost of the model it was made of, in the dtype of this one.
-        after: its own.
+        before: the expected sizes of the model it was made of, in the dtype of this one.
+        after: the expected sizes of this model.
         versions: of the packages that made it, and the commit of perfmamba.
     """
 
@@ -60,8 +60,8 @@ class Card:
     lost_output: tuple[float, ...] | None
     calibration_tokens: int | None
     calibration: dict[str, str]
-    before: ExpectedCost
-    after: ExpectedCost
+    before: ExpectedSizes
+    after: ExpectedSizes
     versions: dict[str, str]
 
     @property
@@ -70,18 +70,18 @@ class Card:
         return f"{self.source}, {self.kept_states} of {self.states} states"
 
     def lines(self) -> tuple[str, ...]:
-        """What was done, a line for each choice."""
+        """What was done, one line for each choice."""
         return tuple(filter(None, (*self._choices(), *self._data(), f"made with: {_listed(self.versions)}")))
 
     def _choices(self) -> tuple[str | None, ...]:
         ties = f"; {self.ties} states tied and went by their index" if self.ties else ""
-        seed = f" (seed {self.seed})" if self.score == "random" else ""
+        seed = f" (seed {self.seed})" if self.score and score_named(self.score).seeded else ""
         return (
             f"source: {self.source}, {self.weights}",
             f"ratio: {self.ratio:g}",
             f"rounding: {self.alignment}" if self.alignment else None,
             f"score: {self.score}{seed}{ties}" if self.score else None,
-            f"bridge: {_BRIDGES[self.bridge]}",
+            f"bridge: {self.bridge} ({bridge_named(self.bridge).label})",
         )
 
     def _data(self) -> tuple[str | None, ...]:
@@ -92,14 +92,6 @@ class Card:
             return (calibration,)
         mean, worst = sum(self.lost_output) / len(self.lost_output), max(self.lost_output)
         return (calibration, f"output lost on these data: {mean:.2%} a layer, {worst:.2%} in the worst")
-
-
-_BRIDGES = {
-    "none": "none (what was removed counts as zero)",
-    "lstsq": "lstsq (all states are estimated from the kept ones by least squares, on correlations with "
-    f"{RIDGE:g} added to their diagonal)",
-    "balanced": "balanced (B and C are projected to the directions that matter most for the output)",
-}
 
 
 def write_card(card: Card, folder: Path) -> None:
@@ -119,7 +111,7 @@ def is_pruned_checkpoint(folder: Path) -> bool:
 
 
 def _readme(card: Card) -> str:
-    costs = cost_table(
+    sizes = sizes_table(
         card.before,
         card.after,
         title="Counted from the shapes. Times depend on the kernels that run the model.",
@@ -135,8 +127,8 @@ Made by `{_MADE_BY}`; `{CARD_FILE}` says the same for programs.
 ## What was done
 {done}
 
-## What it should cost
-{render(costs, "markdown")}
+## Expected sizes
+{render(sizes, "markdown")}
 
 ## How to load it
 ```python

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from perfmamba.errors import InputError, ModelError
 from perfmamba.models.original import original_config
 from perfmamba.models.saving import CheckpointFormat, saving
+from perfmamba.pruning.bridge import bridge_named
 from perfmamba.pruning.card import Card, is_pruned_checkpoint, write_card
 
 if TYPE_CHECKING:
@@ -61,5 +62,5 @@ def check_writable(model: "PreTrainedModel", checkpoint_format: CheckpointFormat
     if checkpoint_format != "mamba_ssm":
         return
     original_config(model)
-    if bridge != "none" and model.config.model_type == "mamba2":
+    if bridge_named(bridge).mixes and model.config.model_type == "mamba2":
         raise ModelError(f"format mamba_ssm has no bridge {bridge} for Mamba-2; use --format transformers")

@@ -1,6 +1,6 @@
-"""What the states of a loaded model do on data that a user names.
+"""The way from calibration data that a user names to what the states of a model do on them.
 
-In: a loaded model and a `CalibrationPlan`. Out: its `Activity`, with all that was used in its provenance.
+In: a loaded model and a `CalibrationPlan`. Out: its `Activity`, whose provenance says what was used.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from perfmamba.models import LoadedModel, running_packages, use_backend
 from perfmamba.models.tokenizing import text_encoder
 from perfmamba.pruning.activity import Activity, gather_activity
 from perfmamba.pruning.calibration import open_calibration, token_batches
+from perfmamba.pruning.checked import CheckedModel
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,9 @@ class CalibrationPlan:
 
     Attributes:
         source: as `open_calibration` takes it.
-        tokens: how many to use at most, whole sequences.
+        tokens: how many to use at most; only whole sequences are used.
         batch: sequences at once.
-        seqlen: positions of a sequence, where the data are not in rows.
+        seqlen: positions of a sequence, unless the data are rows already.
         seed: of random tokens.
         tokenizer: folder or hub id of the tokenizer for text; None for the model's own.
     """
@@ -39,19 +40,22 @@ def measure_activity(
     model_source: str,
     plan: CalibrationPlan,
     *,
+    checked: CheckedModel | None = None,
     on_warning: Callable[[str], None] = lambda _warning: None,
     on_batch: Callable[[int], None] = lambda _tokens: None,
 ) -> Activity:
-    """Run a model over calibration data and sum up what its states do.
+    """Run a model over calibration data and average what its states do.
 
-    On a CPU the scans run by our torch backend from then on, several times as fast as transformers' own.
+    On a CPU the model's scans run on our torch backend from then on, which is several times as fast as
+    transformers' own.
 
     Args:
         loaded: the model.
         model_source: what it was loaded from, where its tokenizer is.
         plan: the data.
-        on_warning: told what the data are not good for.
-        on_batch: called after each batch with the tokens in it.
+        checked: the model of `loaded`, if it is checked already.
+        on_warning: called with a sentence on what the data are not good for.
+        on_batch: called after each batch with the number of its tokens.
 
     Raises:
         InputError: if the data cannot be used.
@@ -82,4 +86,4 @@ def measure_activity(
         "scan": running_packages(loaded.model)["ssm"],
     }
     batches = token_batches(calibration.sequences, tokens=plan.tokens, batch=plan.batch)
-    return gather_activity(loaded.model, batches, provenance=provenance, on_batch=on_batch)
+    return gather_activity(checked or loaded.model, batches, provenance=provenance, on_batch=on_batch)

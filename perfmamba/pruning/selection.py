@@ -1,7 +1,7 @@
 """Which states to keep: Algorithm 1 of the paper, on any scores.
 
 In: a score for each state of each layer, and a ratio. Out: a `Selection`, the kept states by index. The
-number of states is exact arithmetic on the ratio as it was written: 0.8 of 10 leaves 2.
+number of kept states is exact for the ratio as it was written: a ratio of 0.8 leaves 2 of 10 states.
 """
 
 import math
@@ -25,9 +25,9 @@ class Selection:
         ratio: the share that was to go.
         states: N, how many there were.
         score: the name of the score that ranked them.
-        ties: states, over all layers, that stay or go by their index alone: their score is equal to both
-            that of a state that stays and that of one that goes.
-        align: what the number of kept states was rounded up to a multiple of.
+        ties: how many states of all layers stay or go by their index alone, because a state that stays and
+            one that goes have the same score as they.
+        align: the number of kept states was rounded up to a multiple of this.
     """
 
     kept: tuple[Tensor, ...]
@@ -39,12 +39,12 @@ class Selection:
 
     @property
     def count(self) -> int:
-        """The states that stay in each group."""
+        """How many states stay in each group."""
         return self.kept[0].shape[1]
 
     @property
     def alignment(self) -> str | None:
-        """What rounding to a multiple changed, in words; None if nothing."""
+        """What rounding up to a multiple changed, in words; None if nothing changed."""
         exact = kept_count(self.states, self.ratio)
         if self.count == exact:
             return None
@@ -75,9 +75,9 @@ def select(
     Args:
         activity: what the states do.
         ratio: the share of states to remove, at least 0 and below 1.
-        score: one of `perfmamba.pruning.scores.SCORES`.
+        score: a key of `perfmamba.pruning.scores.SCORES`.
         align: round the number of kept states up to a multiple of this, which some GPU kernels need.
-        seed: of the score `random`.
+        seed: of a score that is drawn at random.
 
     Raises:
         InputError: if an argument is out of its range, or a score is not finite.
@@ -87,7 +87,13 @@ def select(
 
 
 def select_highest(ranking: Sequence[Tensor], *, ratio: float, score: str, align: int = 1) -> Selection:
-    """`select` for scores (g, n) of each layer that are there already; `score` is their name.
+    """Keep the states that score highest, from the scores (g, n) of each layer.
+
+    Args:
+        ranking: the scores of each layer.
+        ratio: the share of states to remove, at least 0 and below 1.
+        score: the name of the score.
+        align: round the number of kept states up to a multiple of this.
 
     Raises:
         InputError: as `select`.

@@ -1,11 +1,12 @@
 """Sums over all positions of what the states of one layer do, gathered chunk by chunk.
 
-In: what a scan is called with. Out: means over the positions seen so far.
+In: the inputs of a scan. Out: means over the positions seen so far.
 
-In Mamba-2 the states are never written out: mamba2-130m has 196,608 a position, and their second moment takes
-50 MFLOP. Within a chunk h_t = w_t0 h_0 + sum of w_tu x_u B_u^T over its positions u up to t. So every sum of
-squares falls into three parts, each a few products: of the chunk's inputs with themselves, of these with the
-state before the chunk, and of that state with itself. This is exact, and 3 MFLOP a position.
+In Mamba-2 the states are never written out: a layer of mamba2-130m has 196,608 values a position, and their
+second moment takes 50 MFLOP. Within a chunk h_t = w_t0 h_0 + sum of w_tu x_u B_u^T over its positions u up to
+t. So every sum of squares falls into three parts, each a few products: of the chunk's inputs with themselves,
+of these with the state before the chunk, and of that state with itself. This is exact and takes 3 MFLOP a
+position.
 
 Letters: b batch, q positions of a chunk, g groups, r heads of a group, p channels a head, n states; t, u and
 m are positions of the chunk. In Mamba-1 there is one group, whose heads are the channels.
@@ -21,14 +22,14 @@ from torch import Tensor
 from perfmamba.models.scan_inputs import ScanInputs
 
 SSD_CHUNK = 32
-"""Positions a chunk. The work on a chunk's own inputs grows with it, that on the state before it shrinks."""
+"""Positions a chunk in Mamba-2. A longer chunk has more work on its own inputs, less on the state before."""
 
 SELECTIVE_CHUNK = 8
 """Positions a chunk in Mamba-1, whose states are written out: few enough that they stay in the cache."""
 
 
 @dataclass(frozen=True, eq=False)
-class Chunk:
+class ScanChunk:
     """Some positions of a scan, by group.
 
     Attributes:
@@ -65,7 +66,7 @@ class StateSums:
     """The sums of one layer, in float64 on the device of its scan.
 
     Args:
-        scan: what the layer's scan is called with; only its sizes matter here.
+        scan: the inputs of the layer's scan, of which only the sizes matter here.
     """
 
     def __init__(self, scan: ScanInputs) -> None:
@@ -84,7 +85,7 @@ class StateSums:
         }
 
     def add(self, scan: ScanInputs) -> None:
-        """Take in all positions of a scan, which starts from a state of zeros."""
+        """Add all positions of a scan, which starts from a state of zeros."""
         batch, length, _, _ = scan.x.shape
         at_once = 1 if scan.x.device.type == "cpu" else batch  # on a CPU one sequence's chunk fills the cache
         for first in range(0, batch, at_once):
@@ -116,13 +117,13 @@ class StateSums:
         return {name: (total / self._positions).cpu() for name, total in self._sums.items()}
 
 
-def _chunks(scan: ScanInputs, length: int) -> Iterator[Chunk]:
-    """A scan, `length` positions at a time."""
+def _chunks(scan: ScanInputs, length: int) -> Iterator[ScanChunk]:
+    """The chunks of a scan, `length` positions each."""
     by_group = (scan.B.shape[2], -1)
     rates = torch.unflatten(scan.A, 0, by_group)
     for start in range(0, scan.x.shape[1], length):
         part = (slice(None), slice(start, start + length))
-        yield Chunk(
+        yield ScanChunk(
             x=torch.unflatten(scan.x[part], 2, by_group).movedim(1, 3),
             dt=torch.unflatten(scan.dt[part], 2, by_group).movedim(1, 3),
             A=rates,
@@ -131,7 +132,7 @@ def _chunks(scan: ScanInputs, length: int) -> Iterator[Chunk]:
         )
 
 
-def ssd_chunk(state: Tensor, chunk: Chunk) -> ChunkSums:
+def ssd_chunk(state: Tensor, chunk: ScanChunk) -> ChunkSums:
     """The sums of a chunk of Mamba-2, from the state (b, g, r, p, n) before it.
 
     Source: the recurrence of arXiv 2405.21060, equation 2, squared and summed.
@@ -177,11 +178,11 @@ def _input_pairs(inputs: Tensor, between: Tensor) -> Tensor:
     return later.permute(0, 1, 4, 3, 2) @ shared.permute(0, 1, 3, 2, 4)
 
 
-def selective_chunk(state: Tensor, chunk: Chunk) -> ChunkSums:
+def selective_chunk(state: Tensor, chunk: ScanChunk) -> ChunkSums:
     """The sums of a chunk of Mamba-1, from the state (b, 1, d, 1, n) before it.
 
-    Each channel and state decays at a rate of its own, so that nothing is gained by sums over pairs of
-    positions. But the states are few, and are written out for the chunk.
+    Each channel and state decays at a rate of its own, so that sums over pairs of positions would save no
+    work. The states are few, so they are written out for the chunk.
 
     Source: the recurrence of arXiv 2312.00752, equation 2.
     """

@@ -19,7 +19,7 @@ _COLUMNS = (
 
 
 def activity_table(activity: Activity, *, title: str) -> Table:
-    """What the states of each layer hold and put out, and how few of them make up most of that."""
+    """Tabulate what the states of each layer hold and put out, and how few of them make up most of it."""
     rows = tuple(
         (
             number,

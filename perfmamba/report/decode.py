@@ -112,7 +112,7 @@ def _size(label: str, configuration: str, ratio: float) -> _Size | None:
     from perfmamba.models import PUBLISHED_SHAPES, published_config
     from perfmamba.models.bridged import BridgedMamba2Config
     from perfmamba.pruning.bridge import BRIDGES
-    from perfmamba.pruning.cost import expected_cost
+    from perfmamba.pruning.expected_sizes import expected_sizes
     from perfmamba.pruning.selection import kept_count
 
     name, layers = suite_model(label)
@@ -121,11 +121,11 @@ def _size(label: str, configuration: str, ratio: float) -> _Size | None:
     states = kept_count(published_config(name).state_size, ratio)
     if ratio and configuration in BRIDGES:
         dense: Any = published_config(name, layers=layers)
-        config: Any = BridgedMamba2Config.of(dense, bridge=configuration, state_size=states)
+        config: Any = BridgedMamba2Config.of(dense, bridge=BRIDGES[configuration].layout, state_size=states)
     else:
         config = published_config(name, layers=layers, state_size=states)
     auto_model: Any = transformers.AutoModelForCausalLM
     with torch.device("meta"):
         model = auto_model.from_config(config)
-    cost = expected_cost(model, element_bytes=4)
-    return None if cost.state_bytes is None else _Size(4 * cost.parameters, cost.state_bytes)
+    sizes = expected_sizes(model, element_bytes=4)
+    return None if sizes.state_bytes is None else _Size(4 * sizes.parameters, sizes.state_bytes)

@@ -1,8 +1,8 @@
-"""What pruning costs, over several trained models, as tables.
+"""What pruning takes from the quality of several trained models, as tables.
 
 In: the results of a study. Out: a `Summary` of each way to prune, and tables of them. The models are the
 sample: a value is averaged over the control's seeds in each model, then over the models. Intervals are
-Student's, 95%; the difference from the control is taken in each model before it is averaged.
+Student's, 95%. The difference from the control is taken in each model before it is averaged.
 """
 
 from collections import defaultdict
@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from statistics import mean
 
 from perfmamba.evaluation.intervals import Average, average
-from perfmamba.evaluation.study import CONTROL, Result
+from perfmamba.evaluation.study import VariantResult
 from perfmamba.evaluation.study_files import Settings
-from perfmamba.pruning.bridge import BridgeName
+from perfmamba.pruning.bridge import bridge_named
+from perfmamba.pruning.scores import CONTROL
 from perfmamba.table import Column, Table, Value
 
 _NO_BRIDGE, _NO_SCORE = "(dense)", "(no selection)"
 
 HEADERS = {"accuracy": "accuracy", "bits_per_byte": "bits per byte"}
-"""What people read for the name of a measure."""
+"""The name of each measure for people."""
 
 _DIGITS = {"accuracy": ".3f", "bits_per_byte": ".4f"}
 
@@ -29,25 +30,26 @@ class Way:
     """A way to prune, whatever the seed.
 
     Attributes:
-        score: what ranks the states; None where nothing does.
+        score: what ranks the states; None in the dense model, and with a bridge that mixes all states.
         bridge: how the kept states are read; None in the dense model.
         ratio: the share of states removed.
     """
 
     score: str | None
-    bridge: BridgeName | None
+    bridge: str | None
     ratio: float
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a way to prune costs.
+    """What was measured of a way to prune.
 
     Attributes:
         way: how the models were pruned.
-        value: over the models.
-        advantage: what it has over the control, in the same models and with the same bridge; for `balanced`
-            with `lstsq`, which costs about as much. None where the control was not measured.
+        value: the mean over the models.
+        advantage: the mean difference from the control in the same models and with the same bridge; for a
+            bridge that ranks no states, with the bridge that it is compared with. None where the control was
+            not measured.
     """
 
     way: Way
@@ -55,13 +57,13 @@ class Summary:
     advantage: Average | None
 
 
-def summarize(results: Iterable[Result]) -> tuple[Summary, ...]:
-    """A summary of each way, in the order of the results."""
+def summarize(results: Iterable[VariantResult]) -> tuple[Summary, ...]:
+    """Summarize each way to prune, in the order of the results."""
     drawn: dict[Way, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for result in results:
         variant = result.variant
         way = Way(variant.score, variant.bridge, variant.ratio)
-        drawn[way][result.model].append(result.score.value)
+        drawn[way][result.model].append(result.measured.value)
     values = {
         way: {model: mean(draws) for model, draws in by_model.items()} for way, by_model in drawn.items()
     }
@@ -71,8 +73,14 @@ def summarize(results: Iterable[Result]) -> tuple[Summary, ...]:
     )
 
 
-def study_tables(settings: Settings, results: Sequence[Result]) -> tuple[Table, Table]:
-    """What each way costs, and what it has over the control: a row a bridge and score, a column a ratio."""
+def study_tables(settings: Settings, results: Sequence[VariantResult]) -> tuple[Table, Table]:
+    """Tabulate the value of each way to prune, and its difference from the control.
+
+    Both tables have a row for each bridge and score, and a column for each ratio.
+
+    Raises:
+        InputError: if the results are of a bridge that does not exist.
+    """
     summaries = {summary.way: summary for summary in summarize(results)}
     models = sorted({result.model for result in results})
     several = len(models) > 1
@@ -88,7 +96,8 @@ def study_tables(settings: Settings, results: Sequence[Result]) -> tuple[Table, 
         if summary.advantage is not None and way.score != CONTROL
     }
     digits = _DIGITS[settings.measure]
-    bridged = any(way.bridge == "balanced" for way in advantages)
+    others = dict.fromkeys(way.bridge for way in advantages if _control(way).bridge != way.bridge)
+    exceptions = "".join(f"; the control of {name} has {bridge_named(name).panel}" for name in others if name)
     notes = (
         f"Models: {', '.join(models)}." + (" ± is half of Student's 95% interval over them." * several),
         *(f"{name.capitalize()}: {text}." for name, text in settings.about.items()),
@@ -99,7 +108,7 @@ def study_tables(settings: Settings, results: Sequence[Result]) -> tuple[Table, 
             f"Difference from {CONTROL}, in the same model",
             advantages,
             f"+{digits}",
-            ("With the same bridge" + ("; balanced is held against random with lstsq." if bridged else "."),),
+            (f"The control has the same bridge{exceptions}.",),
             intervals=several,
         ),
     )
@@ -112,14 +121,14 @@ def _advantage(by_model: Mapping[str, float], control: Mapping[str, float]) -> A
 
 
 def _control(way: Way) -> Way:
-    """What a way is held against."""
-    return Way(CONTROL, "lstsq" if way.bridge == "balanced" else way.bridge, way.ratio)
+    """The way that another one is compared with."""
+    return Way(CONTROL, bridge_named(way.bridge).panel if way.bridge else None, way.ratio)
 
 
 def _table(
     title: str, cells: Mapping[Way, Average], digits: str, notes: tuple[str, ...], *, intervals: bool
 ) -> Table:
-    """A row a bridge and score, in the order they come; a column a ratio above 0."""
+    """Tabulate a row for each bridge and score, as they come, and a column for each ratio above 0."""
     ratios = sorted({way.ratio for way in cells if way.bridge is not None})
     places = list(dict.fromkeys((way.bridge, way.score) for way in cells))
     columns = [Column("bridge", "Bridge"), Column("score", "Score")]

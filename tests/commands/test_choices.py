@@ -11,6 +11,6 @@ from perfmamba.pruning.scores import SCORES
 
 def test_choices_are_what_the_package_offers():
     assert get_args(choices.Backend) == tuple(BACKENDS)
-    assert get_args(choices.Score) == SCORES
-    assert get_args(choices.Bridge) == BRIDGES
+    assert get_args(choices.Score) == tuple(SCORES)
+    assert get_args(choices.Bridge) == tuple(BRIDGES)
     assert choices.Mode == Mode

@@ -6,9 +6,16 @@ import pytest
 import torch
 
 from perfmamba.errors import InputError
-from perfmamba.evaluation.measures import Measure, Score, recall_measure, text_measure
+from perfmamba.evaluation.measures import Measure, MeasuredValue, recall_measure, text_measure
 from perfmamba.evaluation.recall import RecallTask, accuracy, recall_batches
-from perfmamba.evaluation.study import DENSE, Result, Variant, measure_variants, variants, weights_digest
+from perfmamba.evaluation.study import (
+    DENSE,
+    Variant,
+    VariantResult,
+    measure_variants,
+    variants,
+    weights_digest,
+)
 from perfmamba.evaluation.study_files import Settings, append_result, missing, open_study, read_study
 from perfmamba.models import load_model
 from perfmamba.pruning.activity import gather_activity
@@ -31,7 +38,7 @@ def logit_measure(tokens):
 
     @torch.inference_mode()
     def evaluate(model):
-        return Score(model(tokens).logits[0, -1, 0].item(), 1)
+        return MeasuredValue(model(tokens).logits[0, -1, 0].item(), 1)
 
     batches = recall_batches(TASK, 20, seed=1)
     calibration = [batch.tokens for batch in batches]
@@ -74,8 +81,8 @@ def test_each_variant_is_measured_pruned_as_it_says(loaded):
             expected = pruned(loaded.model, selection, bridge=variant.bridge, activity=activity)
             kept = selection.count
         assert result.kept == kept
-        assert result.score.value == pytest.approx(measure.evaluate(expected).value, rel=1e-4)
-    assert len({result.score.value for result in results}) > 3
+        assert result.measured.value == pytest.approx(measure.evaluate(expected).value, rel=1e-4)
+    assert len({result.measured.value for result in results}) > 3
     after = loaded.model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
@@ -93,7 +100,7 @@ def test_the_value_of_recall_is_its_accuracy():
     model = small_mamba2()
     answered = accuracy(model, TASK, samples=40, seed=3)
     measure = recall_measure(TASK, samples=40, seed=3)
-    assert measure.evaluate(model) == Score(answered.value, 80)
+    assert measure.evaluate(model) == MeasuredValue(answered.value, 80)
 
 
 def test_a_text_is_measured_in_bits_per_byte(tmp_path):
@@ -111,7 +118,7 @@ def test_a_text_is_measured_in_bits_per_byte(tmp_path):
         text, str(other), source=source, vocabulary=256, seqlen=32, stride=16, calibration_tokens=70
     )
     expected = text_score(model, text, text_encoder(source, vocabulary=256), seqlen=32, stride=16)
-    assert measure.evaluate(model) == Score(expected.bits_per_byte, 18 * 9)
+    assert measure.evaluate(model) == MeasuredValue(expected.bits_per_byte, 18 * 9)
     assert "".join(map(chr, torch.cat(list(measure.calibration()), 1)[0])) == other.read_text()[:64]
     with pytest.raises(InputError, match="no calibration data"):
         text_measure(text, str(tmp_path / "absent"), source=source, vocabulary=256)
@@ -127,7 +134,7 @@ def test_the_digest_tells_weights_apart():
 
 
 def result(value, variant=DENSE, model="tiny", weights="w"):
-    return Result(model, weights, variant, 6, Score(value, 100))
+    return VariantResult(model, weights, variant, 6, MeasuredValue(value, 100))
 
 
 def test_a_study_is_read_as_it_was_written(tmp_path):
@@ -147,7 +154,7 @@ def test_a_torn_line_is_measured_again(tmp_path):
         file.write(b'{"model":"ti')
     assert open_study(tmp_path, SETTINGS) == (result(1.0),)
     append_result(tmp_path, result(0.5, Variant("output", "none", 0.5)))
-    assert [one.score.value for one in read_study(tmp_path)[1]] == [1.0, 0.5]
+    assert [one.measured.value for one in read_study(tmp_path)[1]] == [1.0, 0.5]
 
 
 def test_a_study_of_something_else(tmp_path):

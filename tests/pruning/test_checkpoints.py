@@ -16,7 +16,7 @@ from perfmamba.models.original import original_config
 from perfmamba.pruning.activity import gather_activity
 from perfmamba.pruning.card import Card
 from perfmamba.pruning.checkpoints import check_free, save_pruned
-from perfmamba.pruning.cost import ExpectedCost
+from perfmamba.pruning.expected_sizes import ExpectedSizes
 from perfmamba.pruning.surgery import pruned
 from tests.pruning.prunable import HYBRIDS, TOKENS, hybrid, logits, mamba1, mamba2, random_selection
 
@@ -39,8 +39,8 @@ def card(**changes):
         "lost_output": None,
         "calibration_tokens": None,
         "calibration": {},
-        "before": ExpectedCost(10),
-        "after": ExpectedCost(5),
+        "before": ExpectedSizes(10),
+        "after": ExpectedSizes(5),
         "versions": {},
     }
     return Card(**(values | changes))

@@ -1,4 +1,4 @@
-"""From a recipe to a model and its card, and what the card says it should cost."""
+"""From a recipe to a model and its card, and the sizes that the card expects."""
 
 import json
 from dataclasses import asdict, replace
@@ -11,13 +11,12 @@ from perfmamba.components import Generation
 from perfmamba.errors import InputError, ModelError
 from perfmamba.models import LoadedModel, use_backend
 from perfmamba.pruning.activity import gather_activity
-from perfmamba.pruning.bridge import lost_output, projections
+from perfmamba.pruning.bridge import BRIDGES, lost_output, projections
 from perfmamba.pruning.card import is_pruned_checkpoint, write_card
-from perfmamba.pruning.cost import MANY_SEQUENCES, expected_cost
+from perfmamba.pruning.expected_sizes import MANY_SEQUENCES, expected_sizes, sizes_table
 from perfmamba.pruning.recipe import Recipe, prune_by
 from perfmamba.pruning.selection import select
 from perfmamba.pruning.surgery import pruned
-from perfmamba.report.pruning import cost_table
 from perfmamba.table import render
 from tests.pruning.prunable import TOKENS, logits, mamba1, mamba2, random_selection
 
@@ -140,13 +139,10 @@ def test_the_dtype_of_the_weights_can_be_another(dense, activity):
 
 def models(dense, activity):
     selection = random_selection(dense, 2)
-    return {
-        bridge: pruned(dense, selection, bridge=bridge, activity=activity)
-        for bridge in ("none", "lstsq", "balanced")
-    }
+    return {bridge: pruned(dense, selection, bridge=bridge, activity=activity) for bridge in BRIDGES}
 
 
-@pytest.mark.parametrize("bridge", ["none", "lstsq", "balanced"])
+@pytest.mark.parametrize("bridge", BRIDGES)
 def test_the_expected_state_is_what_is_cached(bridge, dense, activity):
     model = models(dense, activity)[bridge]
     with torch.inference_mode():
@@ -156,17 +152,17 @@ def test_the_expected_state_is_what_is_cached(bridge, dense, activity):
         for layer in range(2)
         for state in (cache.layers[layer].recurrent_states[0], cache.layers[layer].conv_states[0])
     ]
-    expected = expected_cost(model, element_bytes=4)
+    expected = expected_sizes(model, element_bytes=4)
     assert expected.state_bytes == sum(state.numel() * state.element_size() for state in cached)
     assert expected.parameters == sum(weight.numel() for weight in set(model.parameters()))
 
 
-@pytest.mark.parametrize("bridge", ["lstsq", "balanced"])
-def test_a_bridge_costs_what_it_computes(bridge, dense, activity):
+@pytest.mark.parametrize("bridge", [name for name, bridge in BRIDGES.items() if bridge.mixes])
+def test_the_expected_work_of_a_bridge_is_what_it_computes(bridge, dense, activity):
     """Products by torch's own counter; what else it adds by hand, per channel of B and C."""
     made = models(dense, activity)
     matrices, groups, entries, states, taps, layers, width = (
-        (2 if bridge == "balanced" else 1),
+        BRIDGES[bridge].mixes_b + BRIDGES[bridge].mixes_c,
         2,
         6,
         2,
@@ -185,22 +181,22 @@ def test_a_bridge_costs_what_it_computes(bridge, dense, activity):
     length = TOKENS.shape[1]
     seen = (products[0] - products[1]) // (length * layers)
     each = seen + channels * (2 * taps + 4 + 1)  # taps, bias and SiLU of the convolution; bias of in_proj
-    costs = [expected_cost(model, element_bytes=4) for model in (made[bridge], made["none"])]
-    assert costs[0].decode_flops - costs[1].decode_flops == layers * each
-    assert costs[0].prefill_flops - costs[1].prefill_flops == layers * each * 2048
+    sizes = [expected_sizes(model, element_bytes=4) for model in (made[bridge], made["none"])]
+    assert sizes[0].decode_flops - sizes[1].decode_flops == layers * each
+    assert sizes[0].prefill_flops - sizes[1].prefill_flops == layers * each * 2048
 
-    weights = costs[0].parameters - costs[1].parameters
+    weights = sizes[0].parameters - sizes[1].parameters
     assert weights == layers * (channels * (width + 1 + taps + 1) + matrices * groups * entries * states)
     activations = channels * (1 + 2 + 2 * taps + 1)  # in_proj, convolution and its window, bridge
     moved = weights + layers * activations
-    assert costs[0].decode_bytes - costs[1].decode_bytes == 4 * moved
+    assert sizes[0].decode_bytes - sizes[1].decode_bytes == 4 * moved
     moved = weights + layers * activations * MANY_SEQUENCES
-    assert costs[0].decode_many_bytes - costs[1].decode_many_bytes == 4 * moved
+    assert sizes[0].decode_many_bytes - sizes[1].decode_many_bytes == 4 * moved
 
 
-def test_costs_are_shown_side_by_side(dense, activity):
+def test_sizes_are_shown_side_by_side(dense, activity):
     _, card = prune_by(Recipe(0.5), loaded(dense), activity)
-    table = cost_table(card.before, card.after, title="t", notes=card.lines())
+    table = sizes_table(card.before, card.after, title="t", notes=card.lines())
     rows = {row["what"]: row for row in table.records()}
     assert rows["parameters"]["before"] == sum(weight.numel() for weight in dense.parameters())
     assert rows["bytes cached for a sequence"]["ratio"] == pytest.approx(

@@ -3,8 +3,8 @@
 import pytest
 
 from perfmamba.evaluation.intervals import average
-from perfmamba.evaluation.measures import Score
-from perfmamba.evaluation.study import DENSE, Result, Variant
+from perfmamba.evaluation.measures import MeasuredValue
+from perfmamba.evaluation.study import DENSE, Variant, VariantResult
 from perfmamba.evaluation.study_files import Settings
 from perfmamba.report.study import Way, study_tables, summarize
 from perfmamba.report.study_figure import study_chart, study_rows
@@ -26,7 +26,7 @@ VALUES = {
 @pytest.fixture
 def results():
     return [
-        Result(f"seed{model}", str(model), variant, 32, Score(value, 800))
+        VariantResult(f"seed{model}", str(model), variant, 32, MeasuredValue(value, 800))
         for variant, values in VALUES.items()
         for model, value in enumerate(values)
     ]

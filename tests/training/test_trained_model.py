@@ -64,8 +64,8 @@ def test_the_study_can_be_measured_again(name, loaded, task):
     for result in measure_variants(loaded, grid, measure, weights=weights, backend="torch"):
         expected = published[result.variant]
         assert (result.weights, result.kept) == (expected.weights, expected.kept)
-        assert result.score.count == expected.score.count
-        assert result.score.value == pytest.approx(expected.score.value, abs=0.005)
+        assert result.measured.count == expected.measured.count
+        assert result.measured.value == pytest.approx(expected.measured.value, abs=0.005)
 
 
 def test_the_language_model_is_small_and_says_whose_text_it_learned():
