@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from benchmarks import pruning, workload
+from benchmarks.workload import PROFILES
+from perfmamba.pruning.bridge import BRIDGES
 from tests.small_models import small_mamba2
 
 RATIO, KEPT, STATES = 0.5, 3, 6
@@ -50,6 +52,7 @@ def test_every_configuration_has_its_cells():
     model, backends, configurations, *_ = pruning.StateSize.params
     assert set(configurations) >= {"pruned", "masked", "lstsq"}
     assert set(pruning.DecodeStateSize.params[2]) <= set(configurations) - {"masked"}
+    assert set(PROFILES["paper"].configurations) - set(pruning.WITHOUT_BRIDGE) <= set(BRIDGES)
     for configuration in configurations:
         pruning.StateSize().setup(model[0], backends[-1], configuration, 1, 512)
     with pytest.raises(NotImplementedError, match="bridge lstsq is not measured with hf"):
