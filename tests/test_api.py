@@ -148,7 +148,7 @@ def profile():
 
 def test_a_profile_prints_itself(profile):
     text = str(profile)
-    assert text.startswith("Mamba2ForCausalLM, prefill: Cost by component, cpu")
+    assert text.startswith("Mamba2ForCausalLM, prefill: Time and memory by component, cpu")
     assert "State Space" in text
     assert f"Without the profiler a pass takes {profile.median_ms:,.3f} ms (median of 2)." in text
     assert "sums over 2 profiler steps" in text
