@@ -1,4 +1,4 @@
-"""How Sphinx builds these pages, which GitHub shows as they are: `nox -s docs`, then docs/_build/index.html."""
+"""How Sphinx builds these pages: `nox -s docs`, then docs/_build/index.html. GitHub shows them as they are."""
 
 import sys
 from importlib import metadata

@@ -55,6 +55,7 @@ def test_every_suite_is_one_that_the_meter_takes(suite):
     assert len(made.params[0]) == 1
 
 
+@pytest.mark.slow
 def test_the_grid_for_a_gpu_is_that_of_the_table():
     done = subprocess.run([sys.executable, "-c", PAPER], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [

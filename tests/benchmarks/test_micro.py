@@ -16,6 +16,8 @@ import benchmarks
 from benchmarks.micro import test_kernels as kernels
 from perfmamba.models import published_config
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 KERNELS = {
     name

@@ -99,6 +99,7 @@ def test_an_operation_is_planned_without_being_run():
     assert not ran
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", MODULES)
 def test_what_models_use_fits(module, uninterpreted):
     """The kernels for bfloat16 and 38 or 128 states: the rest is for the table and for `gpu`."""

@@ -232,6 +232,7 @@ for case in all_cases("ssd"):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capability", [80, 90])
 def test_compiled_kernels_fit_and_their_matrix_products_fall_with_the_states(uninterpreted, capability):
     printed = [line.split() for line in uninterpreted(COMPILED.format(capability=capability)).splitlines()]

@@ -189,6 +189,7 @@ def test_weights_that_are_not_finite_are_one_error(run, folders, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["transformers", "mamba_ssm"])
 def test_a_disk_that_takes_no_more_leaves_nothing(layout, folders, tmp_path):
     arguments = (folders / "plain", "--ratio", "0.5", "--score", "random", "--format", layout)
@@ -206,6 +207,7 @@ def test_a_disk_that_takes_no_more_leaves_nothing(layout, folders, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_control_c_leaves_nothing(folders, tmp_path):
     endless = ("--calibration", "random", "--tokens", "100000000", "--seqlen", "64")
     arguments = (folders / "two", "--ratio", "0.5", *endless, "--out", tmp_path / "out")

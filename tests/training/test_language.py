@@ -56,6 +56,7 @@ def test_a_corpus_counts_what_is_predicted(texts, tokenizer):
     assert texts.held_out_bytes == len(HELD_OUT)
 
 
+@pytest.mark.slow
 def test_it_learns_the_language(texts):
     _, (before,) = trained(texts, epochs=1)
     _, (after,) = trained(texts, epochs=40)

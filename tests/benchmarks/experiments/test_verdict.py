@@ -53,6 +53,7 @@ def shortest(clone, branch):
     return [float(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_what_is_planted_slows_the_scan_and_nothing_else(clone):
     """Ten times slower, so that no noise hides it; the experiment plants a few percent in the same way."""
     plain_scan, plain_projection = shortest(clone, planting.planted(clone, EQUAL))

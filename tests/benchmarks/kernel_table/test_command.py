@@ -23,6 +23,7 @@ def _own_conditions(monkeypatch):
         monkeypatch.delenv(name)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_own_conditions")
 def test_the_command_measures_prints_and_saves(tmp_path, capsys):
     out = tmp_path / "new" / "table.json"

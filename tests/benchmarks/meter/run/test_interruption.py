@@ -12,6 +12,8 @@ from tests.benchmarks.meter.run.project import (
     values,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.slow
 def test_nothing_is_lost_and_nothing_run_twice_when_a_run_is_killed(project):

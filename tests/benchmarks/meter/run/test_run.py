@@ -13,6 +13,7 @@ from tests.benchmarks.meter.run.project import (
 )
 
 
+@pytest.mark.slow
 def test_files_are_those_of_asv_run(project):
     """Same cells, values, samples and statistics as `asv run --record-samples`."""
     selection = ["--bench", "Grid|Cached|twice"]
@@ -37,6 +38,7 @@ def test_files_are_those_of_asv_run(project):
     assert project.calls()["setup_cache"] == 3, "once for each commit"
 
 
+@pytest.mark.slow
 def test_every_cell_is_run_once_and_failures_wait_to_be_asked_for(project):
     first = project.run("HEAD", "--bench", "Grid", code=2)
     assert "Grid.track_samples(1, 'c') failed: ValueError: what failed," in first
@@ -90,6 +92,7 @@ def test_commit_that_cannot_be_built_is_reported_and_the_others_are_measured(pro
     assert set(project.stored()) == {project.git("rev-parse", "HEAD~1")[:8]}
 
 
+@pytest.mark.slow
 def test_cells_of_another_grid_stay(project):
     project.run("HEAD", "--bench", "Grid", code=2, COLUMNS_N="1")
     project.run("HEAD", "--bench", "Grid.*4", COLUMNS_N="3")

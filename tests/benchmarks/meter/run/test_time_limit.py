@@ -10,6 +10,8 @@ from tests.benchmarks.meter.run.project import (
     SUITE,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def note_an_hour(project, params):
     """Have the records say that a cell took an hour."""

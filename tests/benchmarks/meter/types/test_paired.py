@@ -83,6 +83,7 @@ def test_an_error_of_a_group_stays_a_failure_of_each_cell():
     assert Variants.groups == (20, 20)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("store")
 def test_another_group_another_version_and_a_second_round_measure_anew():
     class Rewritten(Variants):
