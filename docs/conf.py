@@ -1,4 +1,4 @@
-"""How Sphinx builds these pages: `nox -s docs`, then docs/_build/index.html. GitHub shows them as they are."""
+"""How `nox -s docs` builds these pages with Sphinx. GitHub shows them as they are."""
 
 import sys
 from importlib import metadata
