@@ -6,6 +6,17 @@ from transformers import Mamba2Config, Mamba2ForCausalLM, MambaConfig, MambaForC
 VOCABULARY = 40
 
 
+def cache_argument(output):
+    """The cache in a model's output, as the argument that goes on from it. transformers 5.24 renamed it."""
+    name = next(name for name in ("cache", "cache_params", "past_key_values") if name in output)
+    return {name: output[name]}
+
+
+def cache_of(output):
+    (cache,) = cache_argument(output).values()
+    return cache
+
+
 def small_mamba1(layers: int = 2) -> MambaForCausalLM:
     config = MambaConfig(vocab_size=VOCABULARY, hidden_size=32, state_size=5, num_hidden_layers=layers)
     torch.manual_seed(1)

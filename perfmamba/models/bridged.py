@@ -5,7 +5,11 @@ out of a convolution and an activation, so that the matrix cannot be part of the
 has to apply it. Everything else is transformers' own model.
 
 Importing this module registers the classes: `AutoModelForCausalLM.from_pretrained` then loads such a
-checkpoint. It needs nothing else of perfmamba, because a checkpoint carries a copy of it.
+checkpoint. It needs nothing else of perfmamba, because a checkpoint carries a copy of it, which has to run
+with later versions of transformers, too. So it uses public names of transformers (the model, the
+configuration, the methods of its cache) and five others: the class of the mixer, from which it takes the
+weights that a bridge does not change, and the functions that the mixer calls. Those run the fused kernels
+where they are installed, and `perfmamba.models.mixers` finds them by their names.
 """
 # mypy: disallow-untyped-calls=False
 # transformers' classes, which these derive from, leave many methods untyped
@@ -25,7 +29,6 @@ from transformers import (
 from transformers import initialization as init
 from transformers.models.mamba2.modeling_mamba2 import (
     Mamba2Mixer,
-    apply_mask_to_padding_states,
     causal_conv1d_fn,
     causal_conv1d_update,
     mamba2_chunk_scan,
@@ -52,7 +55,7 @@ class BridgedMamba2Config(Mamba2Config):
 
     @classmethod
     def of(cls, config: Mamba2Config, *, bridge: str, state_size: int) -> Self:
-        """The configuration of a Mamba-2 that is given a bridge to `state_size` states."""
+        """Return the configuration of a Mamba-2 that gets a bridge to `state_size` states."""
         values = config.to_dict()
         for name in ("model_type", "architectures", "transformers_version"):
             values.pop(name, None)
@@ -66,7 +69,7 @@ class BridgedMamba2Config(Mamba2Config):
 
 
 class StateBridge(nn.Module):
-    """Makes B and C of k entries a group from those that the convolution gives.
+    """Makes B and C of k entries in each group from what the convolution returns.
 
     Attributes:
         b: P (g, n, k); None where B has k entries already.
@@ -81,7 +84,7 @@ class StateBridge(nn.Module):
         self.c = nn.Parameter(torch.empty(shape))
 
     def forward(self, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """From (b, l, g * n) to (b, l, g, k), both."""
+        """Return B and C, (b, l, g, k), from (b, l, g * n)."""
         return self._mixed(b, self.b), self._mixed(c, self.c)
 
     def _mixed(self, entries: Tensor, matrix: Tensor | None) -> Tensor:
@@ -90,7 +93,7 @@ class StateBridge(nn.Module):
 
     @torch.no_grad()
     def pick_first_states(self) -> None:
-        """Start as a model without a bridge, that has the first k states."""
+        """Set the matrices so that the model reads and writes its first k states, and mixes none."""
         for matrix in self.parameters():
             init.copy_(matrix, torch.eye(*matrix.shape[1:], device=matrix.device).expand_as(matrix))
 
@@ -99,7 +102,7 @@ class BridgedMamba2Mixer(Mamba2Mixer):
     """A Mamba-2 mixer with a bridge between the convolution and the scan."""
 
     def __init__(self, config: BridgedMamba2Config, layer_idx: int) -> None:
-        super().__init__(config, layer_idx, initialize_mixer_weights=False)
+        super().__init__(config, layer_idx)
         b_channels = config.n_groups * config.b_entries
         c_channels = config.n_groups * config.projected_state_size
         self.conv_sizes = [self.intermediate_size, b_channels, c_channels]
@@ -119,38 +122,51 @@ class BridgedMamba2Mixer(Mamba2Mixer):
     def forward(
         self,
         hidden_states: Tensor,  # (b, l, hidden size)
-        cache_params: "Cache | None" = None,
+        cache: "Cache | None" = None,
         attention_mask: Tensor | None = None,  # (b, l)
+        *,
+        cache_params: "Cache | None" = None,  # the name of `cache` before transformers 5.24
         **kwargs: Any,
     ) -> Tensor:
-        """As `Mamba2Mixer.forward`, without its fused path for training."""
-        cached: Any = None
-        if cache_params is not None and cache_params.has_previous_state(self.layer_idx):
-            cached = cache_params.layers[self.layer_idx]
-        state = None if cached is None else cached.recurrent_states[0]
-        masked = apply_mask_to_padding_states(hidden_states, attention_mask)
+        """Compute what `Mamba2Mixer.forward` does, with the bridge before the scan."""
+        cache = cache_params if cache is None else cache
+        window, state = self._remembered(cache)
         sizes = [self.intermediate_size, self.conv_dim, self.num_heads]
-        gate, conv_input, dt = self.in_proj(masked).split(sizes, dim=-1)
-        conv_input = conv_input.transpose(1, 2)
-        if cached is not None and conv_input.shape[2] == 1 and not cached.record_past:
-            convolved = self._convolve_one(conv_input, cached.conv_states[0])
+        gate, channels, dt = self.in_proj(_without_padding(hidden_states, attention_mask)).split(
+            sizes, dim=-1
+        )
+        if window is not None and hidden_states.shape[1] == 1:
+            convolved = self._convolve_one(channels.transpose(1, 2), window)
         else:
-            convolved = self._convolve(conv_input, cache_params, **kwargs)
-        convolved = apply_mask_to_padding_states(convolved.transpose(1, 2), attention_mask)
+            convolved = self._convolve(channels.transpose(1, 2), cache, **kwargs)
+        convolved = _without_padding(convolved.transpose(1, 2), attention_mask)
         x, b, c = convolved.split(self.conv_sizes, dim=-1)
         x = x.unflatten(-1, (self.num_heads, self.head_dim))
         b, c = self.bridge(b, c)
-        if state is not None and x.shape[1] == 1:
+        if state is not None and hidden_states.shape[1] == 1:
             y = self._step(state, x, dt, b, c, **kwargs)
         else:
             y, state = self._scan(state, x, dt, b, c, **kwargs)
-            if cache_params is not None:
-                cache_params.update_recurrent_state(state, self.layer_idx)
+            if cache is not None:
+                cache.update_recurrent_state(state, self.layer_idx)
         projected: Tensor = self.out_proj(self.norm(y.flatten(2), gate).to(hidden_states.dtype))
         return projected
 
+    def _remembered(self, cache: "Cache | None") -> tuple[Tensor | None, Tensor | None]:
+        """Return what the cache has of this layer, as tensors that a step updates in place.
+
+        Returns:
+            The window of the convolution, (b, c, taps), unless the cache keeps a longer past, and the state,
+            (b, h, p, k).
+        """
+        if cache is None or not cache.has_previous_state(self.layer_idx):
+            return None, None
+        cached: Any = cache.layers[self.layer_idx]
+        keeps_more = getattr(cached, "record_past", False)
+        return None if keeps_more else cached.conv_states[0], cached.recurrent_states[0]
+
     def _convolve(self, channels: Tensor, cache: "Cache | None", **kwargs: Any) -> Tensor:
-        """The activated convolution of (b, c, l), which goes on from what the cache has."""
+        """Return the activated convolution of (b, c, l), which goes on from what the cache has."""
         length = channels.shape[2]
         if cache is not None:
             channels = cache.update_conv_state(
@@ -161,7 +177,7 @@ class BridgedMamba2Mixer(Mamba2Mixer):
         return convolved[:, :, -length:]
 
     def _convolve_one(self, channels: Tensor, window: Tensor) -> Tensor:
-        """The same for one position (b, c, 1); the window (b, c, taps) moves on by it."""
+        """Return the same for one position (b, c, 1), and move the window (b, c, taps) on by it."""
         weight, bias = self.conv1d.weight.squeeze(1), self.conv1d.bias
         convolved: Tensor = causal_conv1d_update(channels, window, weight, bias, activation=self.activation)
         return convolved
@@ -219,8 +235,13 @@ class BridgedMamba2Mixer(Mamba2Mixer):
         return -torch.exp(self.A_log.float())
 
     def _for_channels(self, head_values: Tensor) -> Tensor:
-        """(..., h) to (..., h, p), as the kernels of a step take them."""
+        """Expand (..., h) to (..., h, p), as the kernels of a step take them."""
         return head_values[..., None].expand(*head_values.shape, self.head_dim)
+
+
+def _without_padding(positions: Tensor, mask: Tensor | None) -> Tensor:
+    """Zero the padding of (b, l, c), for which the mask (b, l) is 0."""
+    return positions if mask is None else (positions * mask[:, :, None]).to(positions.dtype)
 
 
 class BridgedMamba2Model(Mamba2Model):

@@ -10,13 +10,13 @@ from torch.profiler import ProfilerActivity, profile
 from perfmamba.components import COMPONENTS, MODEL_RANGE, component_range, parse_component_range
 from perfmamba.errors import ModelError
 from perfmamba.models import annotate, component_map
-from tests.small_models import small_mamba1, small_mamba2
+from tests.small_models import cache_argument, small_mamba1, small_mamba2
 
 
 def prefill_and_decode(model, tokens):
     with torch.inference_mode():
         prefill = model(tokens, use_cache=True)
-        decode = model(tokens[:, :1], cache_params=prefill.cache_params, use_cache=True)
+        decode = model(tokens[:, :1], **cache_argument(prefill), use_cache=True)
     return prefill.logits, decode.logits
 
 
@@ -156,10 +156,11 @@ for name in ("mamba-130m", "mamba2-130m"):
     model = loaded.model
     with torch.inference_mode():
         plain = model(tokens, use_cache=True)
-        step = model(tokens[:, :1], cache_params=plain.cache_params, use_cache=True)
+        name = "cache" if "cache" in plain else "cache_params"  # before transformers 5.24
+        step = model(tokens[:, :1], **{name: plain[name]}, use_cache=True)
         with annotate(model):
             annotated = model(tokens, use_cache=True)
-            annotated_step = model(tokens[:, :1], cache_params=annotated.cache_params, use_cache=True)
+            annotated_step = model(tokens[:, :1], **{name: annotated[name]}, use_cache=True)
     assert torch.equal(plain.logits, annotated.logits)
     assert torch.equal(step.logits, annotated_step.logits)
 """

@@ -26,6 +26,7 @@ from transformers import (
 from perfmamba.components import component_range
 from perfmamba.errors import ModelError
 from perfmamba.models import BACKENDS, annotate, load_model, running_packages, use_backend
+from tests.small_models import cache_argument
 
 TOKENS = torch.randint(0, 100, (3, 45), generator=torch.Generator().manual_seed(0))
 MASK = torch.ones_like(TOKENS)
@@ -60,7 +61,7 @@ HYBRIDS = {
     "granitemoehybrid": GraniteMoeHybridConfig(
         **SIZES,
         num_hidden_layers=2,
-        layers_block_type=["mamba", "attention"],
+        layers_block_type=["linear_attention", "full_attention"],
         num_local_experts=2,
         num_experts_per_tok=1,
         shared_intermediate_size=32,
@@ -80,7 +81,7 @@ HYBRIDS = {
     ),
     "nemotron_h": NemotronHConfig(
         **SIZES,
-        layers_block_type=["mamba", "attention"],
+        layers_block_type=["linear_attention", "full_attention"],
         head_dim=8,
         mamba_num_heads=4,
         mamba_head_dim=16,
@@ -92,7 +93,7 @@ HYBRIDS = {
     "zamba2": Zamba2Config(
         **SIZES,
         num_hidden_layers=2,
-        layers_block_type=["mamba", "hybrid"],
+        layers_block_type=["linear_attention", "hybrid"],
         mamba_ngroups=2,
         mamba_d_state=7,
         n_mamba_heads=4,
@@ -124,8 +125,7 @@ def model(request):
 def outputs(model):
     """Logits of a padded batch and of a step after it, and what greedy generation adds to it."""
     batch = model(TOKENS, attention_mask=MASK, use_cache=True)
-    name = "cache_params" if "cache_params" in batch else "past_key_values"
-    step = model(TOKENS[:, :1], use_cache=True, **{name: batch[name]})
+    step = model(TOKENS[:, :1], use_cache=True, **cache_argument(batch))
     generated = model.generate(
         TOKENS, attention_mask=MASK, max_new_tokens=5, do_sample=False, pad_token_id=0, eos_token_id=None
     )

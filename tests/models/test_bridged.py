@@ -17,6 +17,7 @@ from perfmamba.models.bridged import BridgedMamba2Config, BridgedMamba2ForCausal
 from perfmamba.pruning.activity import gather_activity
 from perfmamba.pruning.surgery import pruned
 from tests.pruning.prunable import TOKENS, logits, mamba2, random_selection
+from tests.small_models import cache_argument, cache_of
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
@@ -35,10 +36,10 @@ def test_backends_agree_in_prefill_and_decode(bridged, backend):
     with torch.inference_mode():
         first = bridged(TOKENS[:, :9], use_cache=True)
         assert_close(first.logits, whole[:, :9], **CLOSE)
-        several = bridged(TOKENS[:, 9:14], cache_params=first.cache_params, use_cache=True)
+        several = bridged(TOKENS[:, 9:14], **cache_argument(first), use_cache=True)
         assert_close(several.logits, whole[:, 9:14], **CLOSE)
         for t in range(14, TOKENS.shape[1]):
-            one = bridged(TOKENS[:, t : t + 1], cache_params=first.cache_params, use_cache=True)
+            one = bridged(TOKENS[:, t : t + 1], **cache_argument(first), use_cache=True)
             assert_close(one.logits[:, 0], whole[:, t], **CLOSE)
 
 
@@ -49,7 +50,7 @@ def test_our_backend_is_what_runs(bridged):
 
 def test_the_cached_state_is_small(bridged):
     with torch.inference_mode():
-        cache = bridged(TOKENS, use_cache=True).cache_params
+        cache = cache_of(bridged(TOKENS, use_cache=True))
     assert cache.layers[0].recurrent_states[0].shape == (2, 4, 16, 3)
     entries = 3 + 6 if bridged.config.bridge == "lstsq" else 6 + 6
     assert cache.layers[0].conv_states[0].shape == (2, 64 + 2 * entries, 4)

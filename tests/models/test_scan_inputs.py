@@ -8,6 +8,7 @@ from torch.testing import assert_close
 from perfmamba.errors import ModelError
 from perfmamba.models import use_backend
 from perfmamba.models.scan_inputs import observe_scans
+from tests.small_models import cache_of
 
 
 @pytest.mark.parametrize("backend", [None, "hf", "torch"])
@@ -16,7 +17,7 @@ def test_the_inputs_are_all_that_the_state_needs(small_model, tokens, backend):
     use_backend(small_model, backend)
     seen = {}
     with observe_scans(small_model, seen.__setitem__):
-        cache = small_model(tokens, use_cache=True).cache_params
+        cache = cache_of(small_model(tokens, use_cache=True))
     assert list(seen) == [0, 1]
     for layer, scan in seen.items():
         if scan.A.ndim == 1:

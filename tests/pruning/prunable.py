@@ -67,7 +67,7 @@ HYBRIDS = {
         vocab_size=40,
         hidden_size=32,
         num_hidden_layers=2,
-        layers_block_type=["mamba", "attention"],
+        layers_block_type=["linear_attention", "full_attention"],
         num_local_experts=2,
         num_experts_per_tok=1,
         shared_intermediate_size=24,
@@ -77,7 +77,7 @@ HYBRIDS = {
     "nemotron_h": NemotronHConfig(
         vocab_size=40,
         hidden_size=32,
-        layers_block_type=["mamba", "attention"],
+        layers_block_type=["linear_attention", "full_attention"],
         mamba_num_heads=4,
         mamba_head_dim=16,
         n_groups=2,

@@ -19,6 +19,7 @@ from perfmamba.pruning.selection import select
 from perfmamba.pruning.surgery import pruned
 from perfmamba.table import render
 from tests.pruning.prunable import TOKENS, logits, mamba1, mamba2, random_selection
+from tests.small_models import cache_of
 
 
 def loaded(model, generation: Generation = 2):
@@ -146,7 +147,7 @@ def models(dense, activity):
 def test_the_expected_state_is_what_is_cached(bridge, dense, activity):
     model = models(dense, activity)[bridge]
     with torch.inference_mode():
-        cache = model(TOKENS[:1], use_cache=True).cache_params
+        cache = cache_of(model(TOKENS[:1], use_cache=True))
     cached = [
         state
         for layer in range(2)

@@ -29,6 +29,7 @@ from tests.pruning.prunable import (
     random_selection,
     scan_outputs,
 )
+from tests.small_models import cache_of
 
 EXACT = {"rtol": 0, "atol": 1e-12}
 NORMS = {"rtol": 0, "atol": 1e-6}
@@ -112,7 +113,7 @@ def test_masked_states_are_cached_as_zero(model):
     for made in (cut, zeroed):
         use_backend(made, "torch")
         with torch.inference_mode():
-            caches.append(made(TOKENS, use_cache=True).cache_params)
+            caches.append(cache_of(made(TOKENS, use_cache=True)))
     for layer, kept in enumerate(selection.kept):
         small, whole = (cache.layers[layer].recurrent_states[0] for cache in caches)
         rows = kept.repeat_interleave(whole.shape[1] // len(kept), 0)[:, None].expand(-1, whole.shape[2], -1)
