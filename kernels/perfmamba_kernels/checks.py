@@ -85,6 +85,18 @@ def check_cu_seqlens(operation: str, cu_seqlens: Tensor, x: Tensor) -> int:
     return len(cu_seqlens) - 1
 
 
+def check_activation(operation: str, activation: str | None) -> None:
+    """Check that an activation is one that every backend computes.
+
+    Raises:
+        KernelError: if it is not None, "silu" or "swish", which is another name of SiLU.
+    """
+    if activation not in {None, "silu", "swish"}:
+        raise KernelError(
+            f"{operation}: activation {activation!r} is not supported; use 'silu', 'swish' or None"
+        )
+
+
 def check_groups(operation: str, heads: int, groups: int) -> None:
     """Each group must be shared by equally many heads.
 

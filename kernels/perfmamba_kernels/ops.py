@@ -18,6 +18,7 @@ from torch import Tensor
 from perfmamba_kernels.checks import (
     KernelError,
     check,
+    check_activation,
     check_cu_seqlens,
     check_groups,
     check_no_gradient,
@@ -95,6 +96,7 @@ def causal_conv1d(
     """
     tensors = {"x": x, "weight": weight, "bias": bias, "initial_states": initial_states}
     compute: Scan = _checked("causal_conv1d", backend, _CONV, tensors)
+    check_activation("causal_conv1d", activation)
     return compute(x, weight, bias, initial_states=initial_states, activation=activation)
 
 
@@ -114,6 +116,7 @@ def causal_conv1d_update(
     """
     tensors = {"x": x, "conv_state": conv_state, "weight": weight, "bias": bias}
     compute: Step = _checked("causal_conv1d_update", backend, _CONV_UPDATE, tensors)
+    check_activation("causal_conv1d_update", activation)
     if conv_state.shape[2] < weight.shape[1] - 1:
         raise KernelError(
             f"causal_conv1d_update: conv_state holds {conv_state.shape[2]} inputs, fewer than the "

@@ -152,3 +152,17 @@ def test_every_backend_has_every_operation():
     for operation in {name.removeprefix("packed ") for name in CALLS}:
         assert callable(getattr(reference, operation))
         assert callable(getattr(torch_backend, operation))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_activation_that_is_not_supported_is_refused_by_every_backend(backend, device, monkeypatch):
+    if device == "cpu":
+        monkeypatch.setenv("TRITON_INTERPRET", "1")
+    x, state = normal(2, 5, 9, seed=0).to(device), normal(2, 5, 4, seed=1).to(device)
+    weight = normal(5, 4, seed=2).to(device)
+    before = state.clone()
+    with pytest.raises(KernelError, match="causal_conv1d: activation 'relu' is not supported; use 'silu'"):
+        causal_conv1d(x, weight, activation="relu", backend=backend)
+    with pytest.raises(KernelError, match="causal_conv1d_update: activation 'relu' is not supported"):
+        causal_conv1d_update(x[:, :, 0], state, weight, activation="relu", backend=backend)
+    assert torch.equal(state, before)
