@@ -3,16 +3,13 @@
 import torch
 from transformers import Mamba2Config, Mamba2ForCausalLM, MambaConfig, MambaForCausalLM
 
+from perfmamba.profiling.runs import cache_argument
+
 VOCABULARY = 40
 
 
-def cache_argument(output):
-    """The cache in a model's output, as the argument that goes on from it. transformers 5.24 renamed it."""
-    name = next(name for name in ("cache", "cache_params", "past_key_values") if name in output)
-    return {name: output[name]}
-
-
 def cache_of(output):
+    """The cache in a model's output, whatever the version of transformers calls it."""
     (cache,) = cache_argument(output).values()
     return cache
 

@@ -173,6 +173,53 @@ def ssd(
     return y, state
 
 
+def chunked(
+    x: Tensor,  # (b, l, h, p)
+    dt: Tensor,  # (b, l, h), the step sizes themselves: after bias, softplus and limits
+    A: Tensor,  # (h,)
+    B: Tensor,  # (b, l, g, n)
+    C: Tensor,  # (b, l, g, n)
+    *,
+    chunk: int = 64,
+    initial_states: Tensor | None = None,  # (b, h, p, n), zeros by default
+) -> tuple[Tensor, Tensor]:
+    """Compute the recurrence of `ssd` chunk by chunk, as matrix products: the form that fast kernels take.
+
+    Within a chunk, position t sees the earlier ones s through an attention-like matrix, (C_t . B_s) times the
+    decay from s to t. What came before the chunk is summed up in the state, which is passed on. The skip
+    connection, the gate and the options of dt are left out.
+
+    This is the page to read before `torch_backend/ssd.py`, which does the same with the scores computed once
+    a group, the heads of a group in one product, and buffers that stay in the cache.
+
+    Source: Mamba-2 paper (arXiv 2405.21060), section 6.
+
+    Returns:
+        y (b, l, h, p) and the state after the last position (b, h, p, n).
+    """
+    dtype, heads_a_group = arithmetic(x), x.shape[2] // B.shape[2]
+    state = first_state(x, (len(x), *x.shape[2:], B.shape[3]), initial_states)
+    inputs = x.to(dtype) * dt.to(dtype)[..., None]  # (b, l, h, p)
+    log_decay = dt.to(dtype) * A.to(dtype)  # (b, l, h)
+    B = B.to(dtype).repeat_interleave(heads_a_group, dim=2)  # (b, l, h, n)
+    C = C.to(dtype).repeat_interleave(heads_a_group, dim=2)  # (b, l, h, n)
+    y = torch.empty_like(x)
+    for start in range(0, x.shape[1], chunk):
+        part = slice(start, start + chunk)
+        since_start = log_decay[:, part].cumsum(1)  # (b, q, h)
+        between = since_start[:, :, None] - since_start[:, None]  # (b, t, s, h)
+        future = torch.ones(between.shape[1:3], dtype=torch.bool, device=x.device).triu(1)  # (t, s): s > t
+        decays = between.masked_fill(future[..., None], -torch.inf).exp()
+        attention = torch.einsum("bthn,bshn->btsh", C[:, part], B[:, part]) * decays
+        within = torch.einsum("btsh,bshp->bthp", attention, inputs[:, part])
+        before = torch.einsum("bthn,bhpn->bthp", C[:, part], state) * since_start.exp()[..., None]
+        y[:, part] = within + before
+        until_end = (since_start[:, -1:] - since_start).exp()  # (b, q, h)
+        added = torch.einsum("bsh,bshp,bshn->bhpn", until_end, inputs[:, part], B[:, part])
+        state = state * since_start[:, -1].exp()[..., None, None] + added
+    return y, state
+
+
 def ssd_update(
     state: Tensor,  # (b, h, p, n), updated in place
     x: Tensor,  # (b, h, p)

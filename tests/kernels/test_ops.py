@@ -158,8 +158,8 @@ def test_every_backend_has_every_operation():
 def test_an_activation_that_is_not_supported_is_refused_by_every_backend(backend, device, monkeypatch):
     if device == "cpu":
         monkeypatch.setenv("TRITON_INTERPRET", "1")
-    x, state = normal(2, 5, 9, seed=0).to(device), normal(2, 5, 4, seed=1).to(device)
-    weight = normal(5, 4, seed=2).to(device)
+    shapes = ((2, 5, 9), (2, 5, 4), (5, 4))
+    x, state, weight = (normal(*shape, seed=0).to(device, torch.float32) for shape in shapes)
     before = state.clone()
     with pytest.raises(KernelError, match="causal_conv1d: activation 'relu' is not supported; use 'silu'"):
         causal_conv1d(x, weight, activation="relu", backend=backend)

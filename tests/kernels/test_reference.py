@@ -242,3 +242,15 @@ def test_an_initial_state_is_left_as_it_was():
     kept = initial.clone()
     reference.ssd(**ssd_inputs(7, 5), initial_states=initial)
     exact(initial, kept)
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("chunk", [1, 16, 64])
+def test_the_chunked_form_is_the_recurrence(length, groups, chunk):
+    inputs = ssd_inputs(7, length, groups)
+    x, dt, a, b, c = inputs["x"], softplus(inputs["dt"]), inputs["A"], inputs["B"], inputs["C"]
+    start = normal(2, 6, 4, 7, seed=8)
+    expected = reference.ssd(x, dt, a, b, c, initial_states=start)
+    close64(reference.chunked(x, dt, a, b, c, chunk=chunk, initial_states=start), expected)
+    close64(reference.chunked(x, dt, a, b, c, chunk=chunk), reference.ssd(x, dt, a, b, c))

@@ -59,7 +59,7 @@ def check(device):
 @pytest.fixture(params=[1, 1000], ids=["whole", "cut"])
 def cut(request, monkeypatch):
     """Whether sequences are cut: on a GPU of one multiprocessor they never are, on one of 1000 always."""
-    properties = triton_ssd.Device(multiprocessors=request.param, hopper=False)
+    properties = triton_ssd.LaunchTarget(multiprocessors=request.param, hopper=False)
     monkeypatch.setattr(triton_ssd, "device", lambda _: properties)
     return request.param > 1
 
@@ -78,7 +78,7 @@ def test_dtypes(check, states, dtype):
 @pytest.mark.parametrize("hopper", [False, True])
 @pytest.mark.parametrize("states", [89, 256])
 def test_every_configuration_of_a_gpu(check, monkeypatch, states, hopper):
-    monkeypatch.setattr(triton_ssd, "device", lambda _: triton_ssd.Device(1, hopper=hopper))
+    monkeypatch.setattr(triton_ssd, "device", lambda _: triton_ssd.LaunchTarget(1, hopper=hopper))
     check(inputs(states, 70, dtype=torch.float16, heads=1), dt_softplus=True)
 
 

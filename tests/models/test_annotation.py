@@ -10,7 +10,8 @@ from torch.profiler import ProfilerActivity, profile
 from perfmamba.components import COMPONENTS, MODEL_RANGE, component_range, parse_component_range
 from perfmamba.errors import ModelError
 from perfmamba.models import annotate, component_map
-from tests.small_models import cache_argument, small_mamba1, small_mamba2
+from perfmamba.profiling.runs import cache_argument
+from tests.small_models import small_mamba1, small_mamba2
 
 
 def prefill_and_decode(model, tokens):

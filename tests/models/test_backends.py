@@ -26,7 +26,7 @@ from transformers import (
 from perfmamba.components import component_range
 from perfmamba.errors import ModelError
 from perfmamba.models import BACKENDS, annotate, load_model, running_packages, use_backend
-from tests.small_models import cache_argument
+from perfmamba.profiling.runs import cache_argument
 
 TOKENS = torch.randint(0, 100, (3, 45), generator=torch.Generator().manual_seed(0))
 MASK = torch.ones_like(TOKENS)

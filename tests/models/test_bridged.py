@@ -14,10 +14,11 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 from perfmamba.components import component_range
 from perfmamba.models import annotate, component_map, running_packages, use_backend
 from perfmamba.models.bridged import BridgedMamba2Config, BridgedMamba2ForCausalLM
+from perfmamba.profiling.runs import cache_argument
 from perfmamba.pruning.activity import gather_activity
 from perfmamba.pruning.surgery import pruned
 from tests.pruning.prunable import TOKENS, logits, mamba2, random_selection
-from tests.small_models import cache_argument, cache_of
+from tests.small_models import cache_of
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 

@@ -42,7 +42,7 @@ def selective_scan(
     final = first_state(u, (batch, channels, states), initial_state)
     y = u.new_empty((batch, length, channels))
     rates = A.t().to(dtype).contiguous()  # (n, d)
-    chunk = _Chunk(u, states)
+    chunk = _SelectiveScanChunk(u, states)
     for row in range(batch):
         state = final[row].t().contiguous()  # (n, d)
         for start in range(0, length, CHUNK):
@@ -66,7 +66,7 @@ def _channels_last(x: Tensor) -> Tensor:
     return x.t() if x.stride(0) == 1 else x.contiguous().t().contiguous()
 
 
-class _Chunk:
+class _SelectiveScanChunk:
     """The scan of one chunk, and the buffers that it writes.
 
     Args:

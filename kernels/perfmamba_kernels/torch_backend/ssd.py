@@ -49,8 +49,8 @@ def ssd(
     final = first_state(x, (batch, heads, head_dim, states), initial_states)
     y = x.new_empty(x.shape)
     skip = None if D is None else D[:, None]  # (h, 1)
-    full_chunk = _Chunk(x, groups, min(CHUNK, length))
-    last_chunk = _Chunk(x, groups, length % CHUNK)
+    full_chunk = _SsdChunk(x, groups, min(CHUNK, length))
+    last_chunk = _SsdChunk(x, groups, length % CHUNK)
     for row in range(batch):
         state = final[row].reshape(groups, -1, states).transpose(1, 2).contiguous()  # (g, n, r p)
         for start in range(0, length, CHUNK):
@@ -66,7 +66,7 @@ def ssd(
     return y, final
 
 
-class _Chunk:
+class _SsdChunk:
     """The scan of one chunk, and the buffers that it writes: of the size of a chunk, for any length.
 
     Args:

@@ -113,8 +113,8 @@ def ssd(
 
 
 @dataclass(frozen=True)
-class Device:
-    """What the launches depend on."""
+class LaunchTarget:
+    """The properties of a GPU that decide how a scan is launched."""
 
     multiprocessors: int
     hopper: bool
@@ -135,7 +135,7 @@ class Blocks:
         """The kernels' parameters."""
         return {"Q": self.positions, "BLOCK_P": self.channels, "WIDEST": self.states}
 
-    def programs_at_once(self, device: Device) -> int:
+    def programs_at_once(self, device: LaunchTarget) -> int:
         """What the device runs at a time: 8 warps with 255 registers a thread fill a multiprocessor."""
         return device.multiprocessors * 8 // self.num_warps
 
@@ -160,7 +160,7 @@ def blocks(head_dim: int, states: int, itemsize: int, *, hopper: bool) -> tuple[
     return Blocks(32, narrow, 16, num_warps=8, num_stages=2), Blocks(16, wide, 32, num_warps=4, num_stages=2)
 
 
-def _segment(programs: int, mean_length: float, scan: Blocks, device: Device) -> int:
+def _segment(programs: int, mean_length: float, scan: Blocks, device: LaunchTarget) -> int:
     """The positions of a segment; where the sequences are better not cut, more than any has.
 
     Packed sequences may have any lengths, which only the device knows: the mean decides.
@@ -193,19 +193,19 @@ def _cost(programs: int, chunks: int, at_once: int, segments: int) -> float:
     return rounds * length if segments == 1 else rounds * (length * 4 / 3 + segments / 4) + 2
 
 
-A100, H100 = Device(multiprocessors=108, hopper=False), Device(multiprocessors=132, hopper=True)
-_planned_for: ContextVar[Device] = ContextVar("planned_for", default=A100)
+A100, H100 = LaunchTarget(multiprocessors=108, hopper=False), LaunchTarget(multiprocessors=132, hopper=True)
+_planned_for: ContextVar[LaunchTarget] = ContextVar("planned_for", default=A100)
 
 
-def device(where: torch.device) -> Device:
+def device(where: torch.device) -> LaunchTarget:
     """The GPU's properties; without one, those of the GPU that is planned for."""
     return _properties(where) if where.type == "cuda" else _planned_for.get()
 
 
 @cache
-def _properties(where: torch.device) -> Device:
+def _properties(where: torch.device) -> LaunchTarget:
     properties = torch.cuda.get_device_properties(where)
-    return Device(properties.multi_processor_count, hopper=properties.major >= 9)
+    return LaunchTarget(properties.multi_processor_count, hopper=properties.major >= 9)
 
 
 def vector_bytes(tensor: Tensor | None) -> int:
@@ -240,7 +240,7 @@ def _padded(tensor: Tensor) -> Tensor:
 def compile_cases() -> Iterator[CompileCase]:
     """A layer of mamba2-130m, cut into segments: as it is, in float32, and with all that a scan can have."""
     dtypes = torch.bfloat16, torch.float32
-    gpus: tuple[tuple[Capability, Device], ...] = ((80, A100), (90, H100))
+    gpus: tuple[tuple[Capability, LaunchTarget], ...] = ((80, A100), (90, H100))
     for states, dtype, everything in product(STATE_SIZES, dtypes, (False, True)):
         label = f"{dtype}{', everything' if everything else ''}".replace("torch.", "")
         for capability, gpu in gpus:
@@ -249,7 +249,7 @@ def compile_cases() -> Iterator[CompileCase]:
                 yield CompileCase.of(name, states, launch, (capability,))
 
 
-def _planned_on(gpu: Device, arguments: dict[str, Tensor]) -> list[Launch]:
+def _planned_on(gpu: LaunchTarget, arguments: dict[str, Tensor]) -> list[Launch]:
     """What a GPU would be given to do."""
     token = _planned_for.set(gpu)
     try:
