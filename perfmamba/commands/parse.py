@@ -1,22 +1,27 @@
 """`perfmamba parse`: what each part of a trace costs."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from perfmamba.commands.options import Format, Switch
+from perfmamba.components import BY_MEANING, By
 from perfmamba.errors import InputError
 from perfmamba.terminal import show_table
 
 _LABEL_WIDTH = 100
+_BY_HELP = (
+    f"What a row is: {'; '.join(f'{name} ({meaning})' for name, meaning in BY_MEANING.items())}. "
+    "A trace without PerfMamba's ranges is split by the ranges, modules or operators that it has."
+)
 
 
 def parse(
     traces: Annotated[list[Path], Parameter(negative="")],
     /,
     *,
-    by: Literal["component", "layer", "kernel", "op"] = "component",
+    by: Annotated[By, Parameter(help=_BY_HELP)] = "component",
     top: int | None = None,
     format: Format = "text",
     partial: Annotated[bool, Switch] = False,
@@ -25,8 +30,6 @@ def parse(
 
     Args:
         traces: Traces of any torch profiler, .json or .json.gz.
-        by: What a row is. A trace without PerfMamba's ranges is split by the ranges, modules or operators
-            that it has.
         top: Show only the costliest rows, and the sum of the others.
         partial: Read a truncated trace up to the cut.
     """
