@@ -23,8 +23,10 @@ from perfmamba.models import LoadedModel, annotate, component_map, running_packa
 from perfmamba.models.tokenizing import TextEncoder, text_encoder
 from perfmamba.profiling import Breakdown, By, break_down, read_trace
 from perfmamba.profiling.completeness import missing_from
+from perfmamba.profiling.contention import CpuWatch, cautions
 from perfmamba.profiling.counts import Mode
 from perfmamba.profiling.recording import latencies_ms, record_trace
+from perfmamba.profiling.runs import cache_argument
 from perfmamba.pruning.activity import Activity, gather_activity
 from perfmamba.pruning.calibration import open_calibration, token_batches
 from perfmamba.pruning.measuring import CalibrationPlan
@@ -50,7 +52,7 @@ class ParsedTrace:
 
     Attributes:
         name: the name of the trace's file, or of the model that was profiled.
-        breakdown: the costs.
+        breakdown: the costs, with notes that a reader must know.
     """
 
     name: str
@@ -153,19 +155,25 @@ def profile(
         raise InputError(f"repeat={repeat}, warmup={warmup}: repeat is at least 1 and warmup at least 0")
     device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
     is_mamba = _is_mamba(model)
+    unprofiled, profiled = CpuWatch(), CpuWatch()
     with _trace_file(trace) as path, torch.inference_mode():
         run = _pass_over(model, inputs, mode)
         for _ in range(warmup):
             run()
-        latency_ms = latencies_ms(run, device=device, repeat=repeat)
+        with unprofiled:
+            latency_ms = latencies_ms(run, device=device, repeat=repeat)
         with annotate(model) if is_mamba else nullcontext():
-            record_trace(run, path, device=device, repeat=repeat)
+            record_trace(profiled.around(run), path, device=device, repeat=repeat)
         recorded = read_trace(path)
         if is_mamba and (missing := missing_from(recorded, passes=repeat, on_gpu=device.type == "cuda")):
             raise TraceError(missing, path=str(path))
+    breakdown = break_down(recorded)
+    if device.type == "cpu":  # elsewhere the device's own clock took the times
+        notes = cautions([unprofiled.use, profiled.use], latency_ms)
+        breakdown = replace(breakdown, notes=(*breakdown.notes, *notes))
     return Profile(
         name=f"{type(model).__name__}, {mode}",
-        breakdown=break_down(recorded),
+        breakdown=breakdown,
         latency_ms=latency_ms,
         passes=repeat,
         trace=None if trace is None else Path(trace),
@@ -263,7 +271,11 @@ def _pass_over(
         arguments, named = (inputs,), _generation_options(model)
     if mode == "prefill":
         return lambda: model(*arguments, **named)
-    cache = _cache(model(*arguments, **named))
+    output = model(*arguments, **named)
+    try:
+        cache = cache_argument(output if isinstance(output, Mapping) else {})
+    except StopIteration:
+        raise ModelError("mode decode needs a model that returns a cache; this one returns none") from None
     tokens = named["input_ids"] if "input_ids" in named else arguments[0]
     token = tokens[:, -1:].contiguous()
     return lambda: model(token, **cache, use_cache=True)
@@ -272,18 +284,6 @@ def _pass_over(
 def _generation_options(model: nn.Module) -> dict[str, Any]:
     taken = inspect.signature(model.forward).parameters
     return {name: value for name, value in _GENERATION_OPTIONS.items() if name in taken}
-
-
-def _cache(output: Any) -> dict[str, Any]:
-    """The cache in a model's output, as the argument that goes on from it.
-
-    Raises:
-        ModelError: if there is none.
-    """
-    for name in ("cache", "cache_params", "past_key_values"):
-        if isinstance(output, Mapping) and output.get(name) is not None:
-            return {name: output[name]}
-    raise ModelError("mode decode needs a model that returns a cache; this one returns none")
 
 
 def _activity(model: "PreTrainedModel", calibration: Tensor | Iterable[Tensor] | str, seed: int) -> Activity:
