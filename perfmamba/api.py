@@ -31,14 +31,13 @@ from perfmamba.pruning.activity import Activity, gather_activity
 from perfmamba.pruning.calibration import open_calibration, token_batches
 from perfmamba.pruning.measuring import CalibrationPlan
 from perfmamba.pruning.recipe import Recipe, prune_by
-from perfmamba.report.breakdown import breakdown_table
+from perfmamba.report.breakdown import breakdown_table, label_width
 from perfmamba.table import Table, render
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-_LABEL_WIDTH = 100
 _TRACE_SUFFIX = ".json.gz"
 _GENERATION_OPTIONS = {"use_cache": True, "logits_to_keep": 1}
 """What `generate` passes to a model, where the model takes it."""
@@ -81,7 +80,7 @@ class ParsedTrace:
         return pandas.DataFrame([asdict(part) for part in parts if part is not None])
 
     def __str__(self) -> str:
-        return render(self.table(label_width=_LABEL_WIDTH), "text")
+        return render(self.table(label_width=label_width(None)), "text")
 
     def _repr_html_(self) -> str:
         return render(self.table(), "html")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from perfmamba.errors import InputError, PerfMambaError
-from perfmamba.table import Table, TableFormat, render
+from perfmamba.table import Table, TableFormat, render, terminal_width
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -38,8 +38,8 @@ def show(text: str) -> None:
 
 
 def show_table(table: Table, table_format: TableFormat = "text") -> None:
-    """Print a table to stdout, in color where the terminal has it; errors as `show`."""
-    show(render(table, table_format, color=in_color()))
+    """Print a table to stdout, in the terminal's width, and in color where it has colors; errors as `show`."""
+    show(render(table, table_format, color=in_color(), width=terminal_width()))
 
 
 def tell(message: str) -> None:

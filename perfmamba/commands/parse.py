@@ -8,9 +8,9 @@ from cyclopts import Parameter
 from perfmamba.commands.options import Format, Switch
 from perfmamba.components import BY_MEANING, By
 from perfmamba.errors import InputError
+from perfmamba.table import terminal_width
 from perfmamba.terminal import show_table
 
-_LABEL_WIDTH = 100
 _BY_HELP = (
     f"What a row is: {'; '.join(f'{name} ({meaning})' for name, meaning in BY_MEANING.items())}. "
     "A trace without PerfMamba's ranges is split by the ranges, modules or operators that it has."
@@ -34,11 +34,12 @@ def parse(
         partial: Read a truncated trace up to the cut.
     """
     from perfmamba import api
+    from perfmamba.report.breakdown import label_width
 
     if top is not None and top < 1:
         raise InputError(f"--top {top}: give a number of at least 1")
     if len(traces) > 1 and format in {"csv", "json"}:
         raise InputError(f"--format {format} takes one trace at a time; you gave {len(traces)}")
-    width = _LABEL_WIDTH if format == "text" else None
+    width = label_width(terminal_width()) if format == "text" else None
     for path in traces:
         show_table(api.parse(path, by=by, partial=partial).table(top, label_width=width), format)

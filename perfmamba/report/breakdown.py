@@ -17,6 +17,15 @@ _DEFINITIONS = (
     "Allocated is the sum of all allocations, peak the highest live memory at one of them,",
     "growth its highest rise since the range began, escaped what the range did not free. MB is 1e6 bytes.",
 )
+_MEMORY = "Memory (MB)"
+_LONGEST_LABEL, _SHORTEST_LABEL = 100, 20
+
+
+def label_width(terminal: int | None) -> int:
+    """How much of a label to show as text: half of the terminal's width, and 100 characters at most."""
+    if terminal is None:
+        return _LONGEST_LABEL
+    return min(_LONGEST_LABEL, max(_SHORTEST_LABEL, terminal // 2))
 
 
 def breakdown_table(breakdown: Breakdown, top: int | None = None, *, label_width: int | None = None) -> Table:
@@ -72,9 +81,9 @@ class _Layout:
     label_width: int | None
 
     def columns(self, breakdown: Breakdown) -> tuple[Column, ...]:
-        columns = [Column("label", breakdown.kind.capitalize())]
+        columns = [Column("label", breakdown.kind.capitalize(), is_key=True)]
         if self.with_layer:
-            columns.append(Column("layer", "Layer", "d"))
+            columns.append(Column("layer", "Layer", "d", is_key=True))
         columns += [
             Column("launches", "Calls" if breakdown.device == "cpu" else "Launches", ",d"),
             Column("time_ns", "Time (ms)", ",.3f", 1e6),
@@ -84,10 +93,8 @@ class _Layout:
             columns.append(Column("union_ns", "Elapsed (ms)", ",.3f", 1e6))
         if self.with_memory:
             columns += [
-                Column("allocated_bytes", "Allocated (MB)", ",.2f", 1e6),
-                Column("peak_bytes", "Peak (MB)", ",.2f", 1e6),
-                Column("growth_bytes", "Growth (MB)", ",.2f", 1e6),
-                Column("escaped_bytes", "Escaped (MB)", ",.2f", 1e6),
+                Column(f"{key}_bytes", f"{key.capitalize()} (MB)", ",.2f", 1e6, group=_MEMORY, short=key)
+                for key in ("allocated", "peak", "growth", "escaped")
             ]
         return tuple(columns)
 

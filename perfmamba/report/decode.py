@@ -17,8 +17,8 @@ from perfmamba.table import Column, Table, Value
 
 _GIGA = 10**9
 _COLUMNS = (
-    Column("batch", "Batch", "d"),
-    Column("ratio", "r", "g"),
+    Column("batch", "Batch", "d", is_key=True),
+    Column("ratio", "r", "g", is_key=True),
     Column("tokens_per_s", "tokens/s", ",.0f"),
     Column("speedup", "speed-up", ".2f"),
     Column("speedup_low", "low", ".2f"),

@@ -15,23 +15,24 @@ from perfmamba.table import Column, Table, Value
 
 _PAPER_MODEL, _PAPER_BATCH = "mamba2-130m", 8
 _REMOVED = "pruned"
+_SPEEDUP, _SAVED = "speed-up", "memory saved %"
 _PAPER = (
-    Column("speedup_paper", "speed-up\npaper", ".2f"),
-    Column("memory_saved_paper_percent", "memory saved %\npaper", ".1f"),
+    Column("speedup_paper", "speed-up\npaper", ".2f", group=_SPEEDUP, short="paper"),
+    Column("memory_saved_paper_percent", "memory saved %\npaper", ".1f", group=_SAVED, short="paper"),
 )
 _COLUMNS = (
-    Column("seqlen", "Length", "d"),
-    Column("backend", "Backend"),
-    Column("configuration", "States"),
-    Column("ratio", "r", "g"),
-    Column("speedup", "speed-up", ".2f"),
-    Column("speedup_low", "low", ".2f"),
-    Column("speedup_high", "high", ".2f"),
-    Column("speedup_verdict", "seen"),
-    Column("memory_saved_percent", "memory saved %", "z.1f"),
-    Column("memory_saved_low_percent", "low", "z.1f"),
-    Column("memory_saved_high_percent", "high", "z.1f"),
-    Column("memory_verdict", "seen"),
+    Column("seqlen", "Length", "d", is_key=True),
+    Column("backend", "Backend", is_key=True),
+    Column("configuration", "States", is_key=True),
+    Column("ratio", "r", "g", is_key=True),
+    Column("speedup", _SPEEDUP, ".2f", group=_SPEEDUP, short="value"),
+    Column("speedup_low", "low", ".2f", group=_SPEEDUP),
+    Column("speedup_high", "high", ".2f", group=_SPEEDUP),
+    Column("speedup_verdict", "seen", group=_SPEEDUP),
+    Column("memory_saved_percent", _SAVED, "z.1f", group=_SAVED, short="value"),
+    Column("memory_saved_low_percent", "low", "z.1f", group=_SAVED),
+    Column("memory_saved_high_percent", "high", "z.1f", group=_SAVED),
+    Column("memory_verdict", "seen", group=_SAVED),
 )
 
 

@@ -130,7 +130,7 @@ def test_unattributed_work_has_a_row_only_where_there_is_any():
 def test_depth_weights_machine_and_remarks_are_noted():
     cut = result(layers=2, notes=("It rained.",))
     notes = table1([cut, BOTH[0]]).notes
-    loaded = "weights: random (seed 0); conv by torch, ssm by mamba_ssm"
+    loaded = "weights: random (seed 0); conv by transformers (torch), ssm by mamba_ssm"
     assert f"Mamba-1: mamba-130m, 2 of 24 layers, {loaded}." in notes
     assert f"Mamba-2: mamba2-130m, all 24 layers, {loaded}." in notes
     assert "Mamba-1 at length 64: It rained." in notes
