@@ -86,8 +86,8 @@ class Quantity:
     unit: float
 
 
-_GIGA = (1e9, "G")
-_PREFIXES = (_GIGA, (1e6, "M"), (1e3, "k"))
+_GIGA, _MEGA = (1e9, "G"), (1e6, "M")
+_PREFIXES = (_GIGA, _MEGA, (1e3, "k"))
 
 
 def quantities(memory: MemoryKind, rows: Sequence[CostRow] | None = None) -> tuple[Quantity, ...]:
@@ -113,6 +113,8 @@ def _prefix(rows: Sequence[CostRow] | None, read: Callable[[Figures], Entry]) ->
     if rows is None:
         return _GIGA
     largest = _largest([row for row in rows if row.component == TOTAL], read) or _largest(rows, read)
+    if not largest:
+        return _MEGA
     return next((prefix for prefix in _PREFIXES if largest >= 10 * prefix[0]), _PREFIXES[-1])
 
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from perfmamba.errors import InputError
 from perfmamba.report.labels import configuration_note, suite_model
-from perfmamba.report.pairs import PrunedPair, Setting, pair_notes
-from perfmamba.table import Column, Table, Value
+from perfmamba.report.pairs import PrunedPair, Setting, measured_pairs, pair_notes
+from perfmamba.report.result_entries import result_entry
+from perfmamba.table import Column, Entry, Table
 
 _GIGA = 10**9
 _COLUMNS = (
@@ -48,7 +49,9 @@ def decode_tables(pairs: Sequence[PrunedPair], *, memory_gb: float) -> tuple[Tab
     """
     if not memory_gb > 0:
         raise InputError(f"--memory {memory_gb:g}: give a number of gigabytes above 0")
-    steps = [pair for pair in pairs if pair.setting.mode == "decode" and pair.measure == "time"]
+    steps = [
+        pair for pair in measured_pairs(pairs) if pair.setting.mode == "decode" and pair.measure == "time"
+    ]
     if not steps:
         raise InputError(
             "these results have no decode step of a pruned model; measure some with "
@@ -65,7 +68,7 @@ def decode_tables(pairs: Sequence[PrunedPair], *, memory_gb: float) -> tuple[Tab
 
 def _table(pairs: Sequence[PrunedPair], memory_gb: float) -> Table:
     setting = pairs[0].setting
-    rows: list[tuple[Value, ...]] = []
+    rows: list[tuple[Entry, ...]] = []
     sections = set()
     for batch in sorted({pair.setting.batch for pair in pairs}):
         of_batch = sorted(
@@ -75,9 +78,9 @@ def _table(pairs: Sequence[PrunedPair], memory_gb: float) -> Table:
         dense = of_batch[0].dense_value
         rows.append((batch, 0.0, _rate(batch, dense), 1.0, None, None, *_room(setting, 0.0, memory_gb)))
         for pair in of_batch:
-            speedups = (1 / pair.relative, 1 / pair.high, 1 / pair.low)
-            room = _room(setting, pair.ratio, memory_gb)
-            rows.append((batch, pair.ratio, _rate(batch, pair.value), *speedups, *room))
+            rate = result_entry(pair.result, _rate(batch, pair.value))
+            speedups = [1 / value if value else None for value in (pair.relative, pair.high, pair.low)]
+            rows.append((batch, pair.ratio, rate, *speedups, *_room(setting, pair.ratio, memory_gb)))
     what = f"{setting.model}, {setting.configuration}, {setting.backend}"
     title = f"Decode step after {setting.seqlen} tokens: {what}"
     notes = pair_notes(

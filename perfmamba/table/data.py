@@ -129,6 +129,18 @@ class Table:
             if column.is_key or not self.rows or any(row[index] is not None for row in self.rows)
         ]
 
+    def groups(self) -> list[tuple[str, list[int]]]:
+        """The columns that people see and that name no row: by group, in the order of each group's first.
+
+        A column without a group stands by itself under an empty name.
+        """
+        found: dict[str, list[int]] = {}
+        for index in self.used_columns():
+            column = self.columns[index]
+            if not column.is_key:
+                found.setdefault(column.group or f"\0{column.key}", []).append(index)
+        return [(self.columns[indices[0]].group, indices) for indices in found.values()]
+
 
 def plain(entry: Entry) -> Value:
     """The value of an entry, without what stands around it."""

@@ -8,7 +8,7 @@ ever cut: a single column may be wider than the terminal.
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -36,8 +36,7 @@ def text_of(table: Table, *, color: bool, width: int | None) -> str:
         color: add terminal styles.
         width: columns to fit into; None for a single block of whatever width.
     """
-    columns = [_laid_out(table, index) for index in table.used_columns()]
-    blocks = ["\n".join(_block(table, block, color=color)) for block in _blocks(columns, width)]
+    blocks = ["\n".join(_block(table, columns, color=color)) for columns in _blocks(table, width)]
     notes = [line for note in table.notes for line in _wrapped(note, width)]
     body = blocks if len(blocks) == 1 else ["\n\n".join(blocks), ""]
     return "\n".join([*_wrapped(table.title, width), *body, *notes]).rstrip()
@@ -91,10 +90,12 @@ def _broken(header: str, width: int) -> tuple[str, ...]:
     return tuple(line for part in header.split("\n") for line in textwrap.wrap(part, widest) or [""])
 
 
-def _blocks(columns: Sequence[_TextColumn], width: int | None) -> Iterator[list[_TextColumn]]:
-    """The columns of each block: the keys, and as many of the others as fit."""
-    keys = [column for column in columns if column.column.is_key]
-    groups = _groups(column for column in columns if not column.column.is_key)
+def _blocks(table: Table, width: int | None) -> Iterator[list[_TextColumn]]:
+    """The columns of each block: those that name rows, and as many of the others as fit."""
+    groups = [[_laid_out(table, index) for index in indices] for _, indices in table.groups()]
+    keys = [_laid_out(table, index) for index in table.used_columns() if table.columns[index].is_key]
+    if not keys:
+        keys = groups.pop(0)
     block = list(keys)
     for group in groups:
         if block != keys and not _fits([*block, *group], width):
@@ -115,14 +116,6 @@ def _fits(columns: Sequence[_TextColumn], width: int | None) -> bool:
 def _span(columns: Sequence[_TextColumn]) -> int:
     """The width of columns beside each other."""
     return sum(column.width for column in columns) + len(_GAP) * (len(columns) - 1)
-
-
-def _groups(columns: Iterable[_TextColumn]) -> list[list[_TextColumn]]:
-    """The columns of each group together, in the order of the first of each."""
-    found: dict[str, list[_TextColumn]] = {}
-    for column in columns:
-        found.setdefault(column.column.group or f"\0{column.column.key}", []).append(column)
-    return list(found.values())
 
 
 def _runs(columns: Sequence[_TextColumn]) -> list[tuple[str, list[_TextColumn]]]:

@@ -1,6 +1,7 @@
 """Table 2 from asv's result files: what is read, and what the table makes of it."""
 
 import json
+from itertools import product
 
 import pytest
 
@@ -16,17 +17,8 @@ NAMES = ["model", "backend", "configuration", "batch", "seqlen", "ratio"]
 DECODE_NAMES = ["model", "backend", "configuration", "mode", "batch", "seqlen", "ratio"]
 TIME, MEMORY = "pruning.StateSize.paired_prefill", "pruning.StateSize.paired_memory"
 STEP = "pruning.DecodeStateSize.paired_step"
-STEPS = [
-    ["'mamba2-130m-2layers'"],
-    ["'torch'"],
-    ["'pruned'"],
-    ["'decode'"],
-    ["1", "8"],
-    ["64"],
-    ["0.0", "0.5"],
-]
-"""Of batch 1 dense and pruned, then of batch 8: the order of `STEP_SECONDS`."""
-STEP_SECONDS = [0.01, 0.008, 0.04, None]
+STEP_SECONDS = {("1", "0.0"): 0.01, ("1", "0.5"): 0.008, ("8", "0.0"): 0.04, ("8", "0.5"): None}
+"""By batch and ratio."""
 SETTING = Setting("mamba2-130m", "hf", "pruned", "prefill", 8, 512)
 
 
@@ -72,7 +64,7 @@ def results(tmp_path):
             "date": date,
             "commit_hash": commit,
             "result_columns": ["result", "params", "version"],
-            "results": {STEP: [STEP_SECONDS, STEPS, "1"]},
+            "results": {name: _results(name, pairs) for name in {made["benchmark"] for made in pairs}},
         }
         (folder / f"{commit[:8]}-env.json").write_text(json.dumps(result))
         lines = [{"kind": "versions"}, {"kind": "cell", "benchmark": TIME, "params": []}, *pairs]
@@ -81,6 +73,16 @@ def results(tmp_path):
         return tmp_path
 
     return write
+
+
+def _results(benchmark, pairs):
+    """What asv stores of a benchmark: steps as above; else a second for each variant, none of the dense."""
+    noted = [made["params"] for made in pairs if made["benchmark"] == benchmark]
+    axes = [list(dict.fromkeys(values)) for values in zip(*noted, strict=True)]
+    if benchmark == STEP:
+        axes[-1] = ["0.0", "0.5"]
+        return [[STEP_SECONDS[cell[4], cell[6]] for cell in product(*axes)], axes, "1"]
+    return [[1.0 if [*cell] in noted else float("nan") for cell in product(*axes)], axes, "1"]
 
 
 def test_a_pair_is_read_with_what_it_is_of(results):

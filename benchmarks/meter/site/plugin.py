@@ -4,10 +4,10 @@ Listed in asv.conf.json as `.benchmarks.meter.site.plugin`; importing it registe
 """
 
 from pathlib import Path
+from typing import Any
 
 from asv.publishing import OutputPublisher
 
-from benchmarks.meter.site.newest import newest_results
 from benchmarks.meter.site.offline import carry_assets
 from benchmarks.meter.site.repairs import repair_pages
 
@@ -21,9 +21,11 @@ class OfflineSite(OutputPublisher):
     order = 10  # after the publishers that add pages, so that what those load is checked as well
 
     @classmethod
-    def publish(cls, conf, repo, benchmarks, graphs, revisions):
+    def publish(
+        cls, conf: Any, repo: Any, benchmarks: dict[str, dict[str, Any]], graphs: Any, revisions: Any
+    ) -> None:
         """Change the site that asv has written to `conf.html_dir`."""
-        del graphs
+        del repo, revisions
         html_dir = Path(conf.html_dir)
         carry_assets(html_dir)
-        repair_pages(html_dir, benchmarks, newest_results(conf, repo, benchmarks, revisions))
+        repair_pages(html_dir, benchmarks, graphs)

@@ -1,14 +1,20 @@
 """Repairs of asv's pages, each one exact edit of a script.
 
-In: the folder that `asv publish` has just written, and the definitions that it is about to put into
-index.json. Out: the same, with changed scripts, and with the `first_view` that the changed graph page reads.
+In: the folder that `asv publish` has just written, the definitions that it is about to put into index.json,
+and its graphs. Out: changed scripts, and definitions with the `first_view` that the changed graph page reads.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import product
 from pathlib import Path
+from typing import Any
+
+from asv.util import is_na
 
 from benchmarks.meter.site.edits import Edit, before, edit_page
-from benchmarks.meter.site.newest import Benchmarks, Combination, History
+
+Combination = tuple[str, ...]
+"""The values of a benchmark's parameters in their order, as asv writes them (`repr`)."""
 
 FIRST_VIEW = "first_view"
 
@@ -79,8 +85,13 @@ _SINGLE_POINTS = Edit(
 )
 
 
-def repair_pages(html_dir: Path, benchmarks: Benchmarks, histories: Iterable[History]) -> None:
+def repair_pages(html_dir: Path, benchmarks: Mapping[str, dict[str, Any]], graphs: Any) -> None:
     """Edit the scripts of the graph page, the list and the grid, and add a `first_view` to each definition.
+
+    Args:
+        html_dir: the folder of the site.
+        benchmarks: definitions by full name.
+        graphs: asv's, with every value that the site shows.
 
     Raises:
         UserError: a script of asv has changed.
@@ -95,26 +106,39 @@ def repair_pages(html_dir: Path, benchmarks: Benchmarks, histories: Iterable[His
     )
     edit_page(html_dir / "summarylist.js", _NO_EMPTY_ROWS)
     edit_page(html_dir / "summarygrid.js", _SINGLE_POINTS)
-    newest_first = sorted(histories, key=lambda history: -history.runs[0].revision)
     for name, definition in benchmarks.items():
-        definition[FIRST_VIEW] = first_view(newest_first, name, definition["params"])
+        measured = _measured(graphs.get_graph_group(name), definition["params"])
+        definition[FIRST_VIEW] = first_view(measured, definition["params"])
 
 
-def first_view(histories: Iterable[History], benchmark: str, params: list[list[str]]) -> list[list[int]]:
+def _measured(graphs: Iterable[Any], params: list[list[str]]) -> list[set[Combination]]:
+    """The cells that each of a benchmark's graphs has a value of, the graph with the newest value first."""
+    newest_first = sorted(graphs, key=lambda graph: (-max(graph.data_points), graph.path))
+    return [
+        {
+            cell
+            for points in graph.data_points.values()
+            for values in points
+            for cell, value in zip(product(*params), values, strict=True)
+            if not is_na(value)
+        }
+        for graph in newest_first
+    ]
+
+
+def first_view(measured: Iterable[set[Combination]], params: list[list[str]]) -> list[list[int]]:
     """The values to show of each parameter, as indices: those measured around one measured cell.
 
     Args:
-        histories: the first with results of the benchmark decides.
-        benchmark: its full name.
-        params: its parameters' values.
+        measured: the cells that were measured in each setting; the first that has any decides.
+        params: the parameters' values.
     """
-    for history in histories:
-        if measured := history.measured(benchmark):
-            cell = min(measured, key=lambda cell: _position(cell, params))
-            return [
-                [index for index, value in enumerate(values) if _with(cell, axis, value) in measured]
-                for axis, values in enumerate(params)
-            ]
+    for cells in filter(None, measured):
+        first = min(cells, key=lambda cell: _position(cell, params))
+        return [
+            [index for index, value in enumerate(values) if _with(first, axis, value) in cells]
+            for axis, values in enumerate(params)
+        ]
     return [list(range(len(values))) for values in params]
 
 

@@ -4,7 +4,7 @@ from statistics import median
 
 from benchmarks.meter.measure.statistics import NO_DIFFERENCE
 from benchmarks.tables import suites
-from benchmarks.tables.published import printed_table2
+from perfmamba.report.paper import paper_table2
 from tests.benchmarks.meter.site.project import FAILED, definition
 from tests.benchmarks.tables.results import (
     PRUNED,
@@ -20,7 +20,7 @@ from tests.benchmarks.tables.results import (
 def test_table2_divides_medians_where_no_pair_was_recorded(project, page):
     project.measure(project.commits[1], paired_results())
     ((caption, rows),) = tables(page()).items()
-    assert caption == "One prefill, compared with the dense model's: mamba2-130m"
+    assert caption == "One prefill, compared with the dense model's: mamba2-130m, batch 8"
     assert rows[0] == ["Backend, configuration", "speed-up", "memory saved %"]
     assert rows[1] == ["r = 0.5", "r = 0.9"] * 2
     assert rows[2] == ["64 tokens"]
@@ -29,7 +29,7 @@ def test_table2_divides_medians_where_no_pair_was_recorded(project, page):
 
 
 def test_table2_has_a_row_for_each_backend_and_configuration(project, page):
-    masked, ours = ("mamba2-130m", "hf", "masked"), ("mamba2-130m", "torch", "pruned")
+    masked, ours = ("mamba2-130m", "hf", "masked", 8), ("mamba2-130m", "torch", "pruned", 8)
     project.measure(project.commits[1], paired_results(PRUNED, masked, ours))
     made = page()
     (rows,) = tables(made).values()
@@ -63,14 +63,14 @@ def test_table2_has_the_papers_numbers_below_ours(project, page):
     assert rows[-1] == ["paper", "1.06x", "1.14x", "6.1", "11.0"]
     assert rows[-3] == ["2,048 tokens"]
     assert "paper: states removed, batch 8, all layers, one A100 40 GB." in [text(p) for p in made.iter("p")]
-    assert printed_table2("speedup")[16384, 0.7] == 1.12
+    assert paper_table2()[16384, 0.7].speedup == 1.12
 
 
 def test_table2_of_another_model_has_nothing_of_the_paper(project, page):
-    pair = {"model": ["other-1b"], "backend": ["hf"], "configuration": ["pruned"], "seqlen": [64]}
-    pair |= {"ratio": RATIOS}
+    pair = {"model": ["other-1b"], "backend": ["hf"], "configuration": ["pruned"]}
+    pair |= {"batch": [8], "seqlen": [64], "ratio": RATIOS}
     project.define(definition(suites.PAIRED_TIME, pair, kind="paired"))
-    cells = {("other-1b", "hf", "pruned", 64, ratio): SAMPLES for ratio in RATIOS}
+    cells = {("other-1b", "hf", "pruned", 8, 64, ratio): SAMPLES for ratio in RATIOS}
     project.measure(project.commits[1], {suites.PAIRED_TIME: cells})
     made = page()
     (rows,) = tables(made).values()
@@ -81,7 +81,7 @@ def test_table2_of_another_model_has_nothing_of_the_paper(project, page):
 def test_table2_leads_to_histories_and_to_graphs_over_lengths_and_ratios(project, page):
     project.measure(project.commits[1], paired_results())
     addresses = [link.get("href") for link in page().iter("a")]
-    start = "#pruning.StateSize.paired_prefill?machine=box&p-model=%27mamba2-130m%27"
+    start = "#pruning.StateSize.paired_prefill?machine=box&p-model=%27mamba2-130m%27&p-batch=8"
     row = "p-backend=%27hf%27&p-configuration=%27pruned%27&p-seqlen=64"
     assert f"{start}&{row}&x-axis=ratio" in addresses
     assert f"{start}&{row}&p-ratio=0.5" in addresses

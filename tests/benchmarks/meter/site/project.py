@@ -17,7 +17,7 @@ from asv.repo import get_repo
 from asv.results import Results
 from asv.runner import BenchmarkResult
 
-from benchmarks.meter.site.newest import newest_results
+from benchmarks.tables.histories import site_histories
 
 ROOT = Path(__file__).parents[4]
 CONFIGURATION = {
@@ -87,7 +87,7 @@ class Project:
         path.parent.mkdir(exist_ok=True)
         util.write_json(str(path), self.definitions, Benchmarks.api_version)
 
-    def measure(self, commit, values, *, machine="box", notes=(), fields=None):
+    def measure(self, commit, values, *, machine="box", notes=(), fields=None, day=None):
         """Store results of a commit as asv would, and the notes beside them.
 
         Args:
@@ -96,13 +96,15 @@ class Project:
             machine: its name.
             notes: lines of the sidecar.
             fields: of the machine.
+            day: of the commit in the result; by default its place.
         """
         described = {"os": "Linux", "arch": "x86_64", "cpu": "EPYC 7543", "num_cpu": "64", "ram": "512GB"}
         described |= {"gpu": "none"} | (fields or {}) | {"machine": machine}
         folder = self.path / "results" / machine
         folder.mkdir(exist_ok=True)
         util.write_json(str(folder / "machine.json"), described, Machine.api_version)
-        date = 1767268800000 + 86_400_000 * self.commits.index(commit)
+        (folder / "benchmarks.definitions").write_text(json.dumps(self.definitions))
+        date = 1767268800000 + 86_400_000 * (self.commits.index(commit) if day is None else day)
         results = Results({**described, "python": "3.12"}, {}, commit, date, "3.12", "borrowed-py3.12", {})
         for name, cells in values.items():
             results.add_result(self.definitions[name], _result(self.definitions[name], cells))
@@ -115,7 +117,7 @@ class Project:
         """The newest results, as `asv publish` reads them in this folder."""
         conf = Config.load("asv.conf.json")
         repo = get_repo(conf)
-        return newest_results(conf, repo, Benchmarks.load(conf), repo.get_revisions(set(self.commits)))
+        return site_histories(conf, repo, Benchmarks.load(conf), repo.get_revisions(set(self.commits)))
 
     def asv(self, *arguments):
         """Run asv; stdout and stderr together."""
