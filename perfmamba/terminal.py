@@ -38,7 +38,7 @@ def show(text: str) -> None:
 
 
 def show_table(table: Table, table_format: TableFormat = "text") -> None:
-    """Print a table to stdout, in the terminal's width, and in color where it has colors; errors as `show`."""
+    """Print a table to stdout, as wide and as colorful as the terminal; errors as `show`."""
     show(render(table, table_format, color=in_color(), width=terminal_width()))
 
 

@@ -14,7 +14,7 @@ from benchmarks.tables.suites import COMPONENT_MEMORY, COMPONENT_TIME, ELEMENT_B
 from perfmamba.models.shapes import PUBLISHED_SHAPES, published_config
 from perfmamba.profiling.counts import count, dimensions
 from perfmamba.profiling.counts.layers import Count
-from perfmamba.report.asv_results import CommitResults, NewestResult, ResultHistory
+from perfmamba.report.asv_results import StoredResults, NewestResult, ResultHistory
 from perfmamba.report.component_costs import TOTAL, CostRow, Figures, cost_table
 from perfmamba.report.labels import suite_model
 from perfmamba.report.result_entries import legend, result_entry
@@ -29,7 +29,7 @@ Measured = Mapping[Place, tuple[NewestResult | None, NewestResult | None]]
 """The results of time and memory at each place."""
 
 
-def component_tables(history: ResultHistory, address: Address, newest: CommitResults) -> list[Table]:
+def component_tables(history: ResultHistory, address: Address, newest: StoredResults) -> list[Table]:
     """The tables of one history.
 
     Args:
@@ -67,7 +67,7 @@ def _measured(history: ResultHistory, sheet: Mapping[str, str]) -> Measured:
     }
 
 
-def _table(results: Measured, sheet: Mapping[str, str], address: Address, newest: CommitResults) -> Table:
+def _table(results: Measured, sheet: Mapping[str, str], address: Address, newest: StoredResults) -> Table:
     models, components, lengths = (list(dict.fromkeys(values)) for values in zip(*results, strict=True))
     figures = {
         place: _figures(place, found, sheet, address, newest.commit) for place, found in results.items()

@@ -16,7 +16,7 @@ from benchmarks.tables.suites import (
     TABLE1_COMMAND,
     TABLE2_COMMAND,
 )
-from perfmamba.report.asv_results import CommitResults, ResultHistory
+from perfmamba.report.asv_results import StoredResults, ResultHistory
 from perfmamba.report.pairs import pairs_of
 from perfmamba.report.table1 import printed_table1
 from perfmamba.report.table2 import table2_by_ratio
@@ -28,7 +28,7 @@ _INTRODUCTION = (
 )
 _SECTION = "{} tokens"
 
-TableMaker = Callable[[ResultHistory, Address, CommitResults], Sequence[Table]]
+TableMaker = Callable[[ResultHistory, Address, StoredResults], Sequence[Table]]
 
 
 def tables_page(histories: list[ResultHistory]) -> Element:
@@ -61,7 +61,7 @@ def _of_machines(histories: list[ResultHistory], make: TableMaker, *benchmarks: 
 
 
 def _pruning_tables(
-    history: ResultHistory, address_of_history: Address, newest: CommitResults
+    history: ResultHistory, address_of_history: Address, newest: StoredResults
 ) -> Sequence[Table]:
     links = SitePairLinks(history, address_of_history)
     return table2_by_ratio(pairs_of(history), links=links, newest=newest.commit)

@@ -11,7 +11,7 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from benchmarks.meter.site.markup import element
-from perfmamba.report.asv_results import CommitResults, Definitions, ResultHistory, read_histories
+from perfmamba.report.asv_results import StoredResults, Definitions, ResultHistory, read_histories
 from perfmamba.report.result_entries import short
 
 Address = Mapping[str, str | None]
@@ -46,7 +46,7 @@ def address(history: ResultHistory, histories: Iterable[ResultHistory]) -> dict[
     return {name: history.where.get(name) for name in ("machine", *varying)}
 
 
-def provenance(history: ResultHistory, results: CommitResults) -> Element:
+def provenance(history: ResultHistory, results: StoredResults) -> Element:
     """The line that names machine, GPU, commit, date and versions of results."""
     facts = {
         "GPU": history.where.get("gpu", ""),

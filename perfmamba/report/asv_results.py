@@ -34,7 +34,7 @@ _NOT_RESULTS = {"machine.json", "benchmarks.json"}
 
 
 @dataclass(frozen=True)
-class CommitResults:
+class StoredResults:
     """What one file of results holds.
 
     Attributes:
@@ -119,7 +119,7 @@ class NewestResult:
     failed: bool
     skipped: str
     throttled: str
-    source: CommitResults
+    source: StoredResults
 
 
 @dataclass(frozen=True)
@@ -133,10 +133,10 @@ class ResultHistory:
     """
 
     where: Mapping[str, str]
-    commits: tuple[CommitResults, ...]
+    commits: tuple[StoredResults, ...]
     definitions: Definitions
 
-    def newest_commit(self, *benchmarks: str) -> CommitResults | None:
+    def newest_commit(self, *benchmarks: str) -> StoredResults | None:
         """The newest commit that has a value of any of the benchmarks."""
         for results in self.commits:
             values = [value for name in benchmarks for value in results.values.get(name, {}).values()]
@@ -169,7 +169,7 @@ class ResultHistory:
         return self.result(benchmark, tuple(parameters[name] for name in self.axes(benchmark)))
 
 
-def _result(results: CommitResults, benchmark: str, combination: Combination) -> NewestResult | None:
+def _result(results: StoredResults, benchmark: str, combination: Combination) -> NewestResult | None:
     """What a commit says of a cell; None if it was not measured there."""
     value = results.values.get(benchmark, {}).get(combination, math.nan)
     if _is_measured(value):
@@ -224,7 +224,7 @@ def read_histories(
     """
     found = list(_read_commits(machine_folder, definitions, order, pass_over_unreadable))
     counted = [results for results in found if results.place >= 0] or found
-    by_setting: dict[tuple[tuple[str, str], ...], list[CommitResults]] = {}
+    by_setting: dict[tuple[tuple[str, str], ...], list[StoredResults]] = {}
     for results in sorted(counted, key=lambda results: results.recency, reverse=True):
         by_setting.setdefault(tuple(sorted(results.where.items())), []).append(results)
     return tuple(
@@ -245,7 +245,7 @@ def git_order(folder: Path) -> dict[str, int]:
 
 def _read_commits(
     folder: Path, definitions: Definitions, order: Mapping[str, int], pass_over: bool
-) -> Iterator[CommitResults]:
+) -> Iterator[StoredResults]:
     for file in sorted(folder.glob("*.json")):
         if file.name in _NOT_RESULTS:
             continue
@@ -255,7 +255,7 @@ def _read_commits(
             if not pass_over:
                 raise
             continue
-        yield CommitResults(file, stored, definitions, order.get(stored["commit_hash"], -1))
+        yield StoredResults(file, stored, definitions, order.get(stored["commit_hash"], -1))
 
 
 def _read_results(path: Path) -> dict[str, Any]:

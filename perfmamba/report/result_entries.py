@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from perfmamba.report.asv_results import CommitResults, NewestResult
+from perfmamba.report.asv_results import StoredResults, NewestResult
 from perfmamba.table import Linked, Mark, Value
 
 THROTTLED = "T"
@@ -55,6 +55,6 @@ def legend(results: Iterable[NewestResult | None], newest: str | None = None) ->
         yield f"{NOT_AVAILABLE}: {'; '.join(reasons)}."
 
 
-def short(commit: CommitResults | str) -> str:
+def short(commit: StoredResults | str) -> str:
     """The first digits of a commit's hash."""
     return (commit if isinstance(commit, str) else commit.commit)[:_HASH_DIGITS]
