@@ -14,7 +14,7 @@ from benchmarks.tables.suites import COMPONENT_MEMORY, COMPONENT_TIME, ELEMENT_B
 from perfmamba.models.shapes import PUBLISHED_SHAPES, published_config
 from perfmamba.profiling.counts import count, dimensions
 from perfmamba.profiling.counts.layers import Count
-from perfmamba.report.asv_results import StoredResults, NewestResult, ResultHistory
+from perfmamba.report.asv_results import NewestResult, ResultHistory, StoredResults
 from perfmamba.report.component_costs import TOTAL, CostRow, Figures, cost_table
 from perfmamba.report.labels import suite_model
 from perfmamba.report.result_entries import legend, result_entry

@@ -16,7 +16,7 @@ from benchmarks.tables.suites import (
     TABLE1_COMMAND,
     TABLE2_COMMAND,
 )
-from perfmamba.report.asv_results import StoredResults, ResultHistory
+from perfmamba.report.asv_results import ResultHistory, StoredResults
 from perfmamba.report.pairs import pairs_of
 from perfmamba.report.table1 import printed_table1
 from perfmamba.report.table2 import table2_by_ratio

@@ -11,7 +11,7 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from benchmarks.meter.site.markup import element
-from perfmamba.report.asv_results import StoredResults, Definitions, ResultHistory, read_histories
+from perfmamba.report.asv_results import Definitions, ResultHistory, StoredResults, read_histories
 from perfmamba.report.result_entries import short
 
 Address = Mapping[str, str | None]

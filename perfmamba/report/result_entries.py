@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from perfmamba.report.asv_results import StoredResults, NewestResult
+from perfmamba.report.asv_results import NewestResult, StoredResults
 from perfmamba.table import Linked, Mark, Value
 
 THROTTLED = "T"
