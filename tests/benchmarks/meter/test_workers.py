@@ -160,6 +160,7 @@ import os, signal, sys
 from pathlib import Path
 from benchmarks.meter.workers import WorkerProcess
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in a background job it is ignored
 worker = WorkerProcess(Path(sys.argv[1]), environment=os.environ)
 worker.line.answer(60)
 print(worker.pid, worker.line.ask("start", timeout_s=60), flush=True)
