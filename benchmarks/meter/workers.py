@@ -26,6 +26,8 @@ from typing import IO, Any, Literal, NoReturn, Self
 Reply = tuple[Literal["note", "answer", "skipped", "failed", "lost"], Any]
 """What a worker sends: what kind of message it is, and what it says."""
 
+Cause = Literal["ended", "silent", "gave up"]
+
 _GUARD = "import os, sys; sys.stdin.read(); os.killpg(int(sys.argv[1]), 9)"
 _HANDED_OVER = b"."
 """The byte that a handle is sent with."""
@@ -36,13 +38,13 @@ class WorkerLostError(Exception):
 
     Attributes:
         note: what the worker said last while it was at the order; None if it said nothing.
-        hangs: whether the worker may still be at the order.
+        cause: whether it "ended", is "silent" (it hangs, or is still at the order), or "gave up".
     """
 
-    def __init__(self, message: str, *, note: Any = None, hangs: bool = False):
+    def __init__(self, message: str, cause: Cause, note: Any = None):
         super().__init__(message)
+        self.cause = cause
         self.note = note
-        self.hangs = hangs
 
 
 class OrderFailedError(Exception):
@@ -109,7 +111,7 @@ class Line:
                     note = said
                     told(note)
                 case "lost":
-                    self._lose(said, note=note)
+                    self._lose(said, "gave up", note)
                 case _:
                     raise OrderFailedError(said, skipped=kind == "skipped")
 
@@ -133,18 +135,18 @@ class Line:
     def _received(self, end: float, timeout_s: float, note: Any) -> Reply:
         try:
             if not self._connection.poll(max(0.0, end - time.monotonic())):
-                self._lose(f"no answer within {timeout_s:g} s", note=note, hangs=True)
+                self._lose(f"no answer within {timeout_s:g} s", "silent", note)
             reply: Reply = self._connection.recv()
         except (EOFError, OSError):
             self._lose_to_death(note)
         return reply
 
     def _lose_to_death(self, note: Any = None) -> NoReturn:
-        self._lose("its process ended; out of memory?", note=note)
+        self._lose("its process ended; out of memory?", "ended", note)
 
-    def _lose(self, message: str, *, note: Any, hangs: bool = False) -> NoReturn:
+    def _lose(self, message: str, cause: Cause, note: Any) -> NoReturn:
         self.is_lost = True
-        raise WorkerLostError(message, note=note, hangs=hangs) from None
+        raise WorkerLostError(message, cause, note) from None
 
 
 class Orders:

@@ -99,7 +99,7 @@ class CommitWorker:
         try:
             line, pid = self.process.line.ask_for_line(order, name, str(folder), timeout_s=timeout)
         except WorkerLostError as lost:
-            reason = f"no process that answers within {timeout:g} s" if lost.hangs else str(lost)
+            reason = f"no process that answers within {timeout:g} s" if lost.cause == "silent" else str(lost)
             raise CellError(reason) from None
         child = _Child(self, line, pid)
         try:
