@@ -2,7 +2,7 @@
 
 Measures what the machine can do, then each case: every contender is checked against a float64 reference,
 then all are timed in turns, in random order, then the memory of each is measured. Ctrl-C keeps what is done.
-On a processor, times are those of a process whose heap keeps the memory it has got, which spares transformers
+On a CPU, times are those of a process whose heap keeps the memory it has got, which spares transformers
 up to half of its time; GLIBC_TUNABLES= in front of the command leaves the heap as it comes.
 """
 
@@ -18,16 +18,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.kernel_table.cases import Case
-from benchmarks.kernel_table.grids import grid
 from benchmarks.kernel_table.machine import machine
-from benchmarks.kernel_table.records import Table
+from benchmarks.kernel_table.operation import Case
+from benchmarks.kernel_table.processes import ComputeProcesses, ContenderLostError
+from benchmarks.kernel_table.records import KernelTable
+from benchmarks.kernel_table.registry import grid
 from benchmarks.kernel_table.report import WIDTH, rendered
-from benchmarks.kernel_table.run import Limits, Workers, run
-from benchmarks.kernel_table.worker import RequestFailedError, WorkerLostError
+from benchmarks.kernel_table.run import Limits, run
 from benchmarks.meter.host import replacing
 from benchmarks.meter.measure.clocks import device, threads
 from benchmarks.meter.measure.conditions import CONDITIONS
+from benchmarks.meter.workers import OrderFailedError
 
 TROUBLE, OUT_OF_TIME, INTERRUPTED = 2, 3, 130
 
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     limits = Limits(options.seconds, began + 60 * options.time_limit)
     try:
         return _measure(cases, limits, options)
-    except (RequestFailedError, WorkerLostError, OSError) as error:
+    except (OrderFailedError, ContenderLostError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return TROUBLE
 
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _measure(cases: Sequence[Case], limits: Limits, options: argparse.Namespace) -> int:
     """Measure, show and save; returns the exit code."""
     about = machine(options.threads, options.commit)
-    table = Table(about, left=len(cases))
+    table = KernelTable(about, left=len(cases))
     _save(table, options.out)  # a file that cannot be written is better known now
     console = Console()
     console.width = max(console.width, WIDTH)
@@ -70,26 +71,28 @@ def _measure(cases: Sequence[Case], limits: Limits, options: argparse.Namespace)
     interrupted = False
     with Progress(*_BAR, console=console) as bar:
         task = bar.add_task("rates of the machine", total=len(cases))
-        workers = Workers.on(device(), options.threads, lambda text: bar.update(task, description=text))
+        processes = ComputeProcesses.on(
+            device(), options.threads, lambda text: bar.update(task, description=text)
+        )
         try:
-            for table in run(cases, workers, limits, about):
+            for table in run(cases, processes, limits, about):
                 _save(table, options.out)
                 bar.update(task, completed=len(table.records))
         except KeyboardInterrupt:
             interrupted = True
         finally:
-            workers.stop()
+            processes.stop()
     console.print(rendered(table))
     return INTERRUPTED if interrupted else _exit_code(table)
 
 
-def _exit_code(table: Table) -> int:
+def _exit_code(table: KernelTable) -> int:
     if any(record.troubled for record in table.records):
         return TROUBLE
     return OUT_OF_TIME if table.left else 0
 
 
-def _save(table: Table, path: Path | None) -> None:
+def _save(table: KernelTable, path: Path | None) -> None:
     if path is not None:
         with replacing(path) as partial:
             partial.write_text(json.dumps(table.as_json(), indent=1, allow_nan=False) + "\n")
@@ -111,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_number(int),
         default=threads(),
         metavar="N",
-        help="of the processor (default here: %(default)s)",
+        help="of the CPU (default here: %(default)s)",
     )
     add(
         "--seconds",

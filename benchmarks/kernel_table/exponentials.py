@@ -20,7 +20,11 @@ def exponentials() -> tuple[int, Callable[[], object]]:
 
 
 @triton.jit
-def repeated_exponentials(out, rounds, NUMBERS: tl.constexpr):  # noqa: N803 - a constant, as Triton's users write it
+def repeated_exponentials(
+    out: tl.tensor,
+    rounds: tl.tensor,
+    NUMBERS: tl.constexpr,  # noqa: N803 - a constant, as Triton's users write it
+) -> None:
     """Write 2^-2^-...^-x, which stays between 0.5 and 1, for as many numbers a program."""
     offsets = tl.program_id(0) * NUMBERS + tl.arange(0, NUMBERS)
     x = 1.0 / (1 + offsets).to(tl.float32)

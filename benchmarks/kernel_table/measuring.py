@@ -1,20 +1,22 @@
 """One case: every contender is held against the reference, then against the others, and then timed in turns.
 
-In: a case. Out: a `Record`. A contender that raises, runs out of memory or gives other numbers than the
+In: a case. Out: a `CaseRecord`. A contender that raises, runs out of memory or gives other numbers than the
 reference is a result that says so, and has no time.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 import torch
 
-from benchmarks.kernel_table.cases import STATES, Arguments, Case, arguments
-from benchmarks.kernel_table.contenders import BASELINES, Call, Maker, Outputs, contenders, reference
-from benchmarks.kernel_table.records import Record, Result
-from benchmarks.meter.host import is_out_of_memory, out_of_memory_reason
+from benchmarks.kernel_table.cases import arguments
+from benchmarks.kernel_table.contenders import BASELINES, contenders, reference
+from benchmarks.kernel_table.operation import Arguments, Call, Case, Maker, Outputs
+from benchmarks.kernel_table.records import CaseRecord, ContenderResult
+from benchmarks.kernel_table.registry import OPERATIONS
+from benchmarks.meter.host import first_line, is_out_of_memory, out_of_memory_reason
 from benchmarks.meter.measure.clocks import clock, device
 from benchmarks.meter.measure.memory import Peak, release
 from benchmarks.meter.measure.sampling import Plan
@@ -31,7 +33,7 @@ TARGET = 0.01
 """The relative error of a ratio at which sampling stops."""
 
 Report = Callable[[str, str], None]
-"""Told the contender that is about to run (none: all of them), and what for."""
+"""Told the contender that is about to run (empty for all of them), and what for."""
 
 
 class WrongOutputError(Exception):
@@ -48,14 +50,14 @@ class Checked:
 
     Attributes:
         call: computes the case.
-        error: see `Result`.
+        error: see `ContenderResult`.
     """
 
     call: Call
     error: float
 
 
-def measure(case: Case, excluded: Mapping[str, str], seconds: float, report: Report) -> Record:
+def measure(case: Case, excluded: Mapping[str, str], seconds: float, report: Report) -> CaseRecord:
     """Check and time the contenders of a case.
 
     Args:
@@ -65,10 +67,10 @@ def measure(case: Case, excluded: Mapping[str, str], seconds: float, report: Rep
         report: see `Report`.
 
     Raises:
-        DeviceLostError: see there.
+        DeviceLostError: if a contender left the GPU unusable.
     """
     makers = contenders(case, device())
-    results = {name: Result(failed=excluded[name]) for name in makers if name in excluded}
+    results = {name: ContenderResult(failed=excluded[name]) for name in makers if name in excluded}
     checked = {}
     for name, outcome in check(case, _without(makers, excluded), report):
         if isinstance(outcome, Checked):
@@ -79,23 +81,24 @@ def measure(case: Case, excluded: Mapping[str, str], seconds: float, report: Rep
     report("", "in turns")
     timed, facts = _time(checked, baseline, seconds) if checked else ({}, {})
     results |= timed
-    return Record(case, {name: results[name] for name in makers}, baseline=baseline, clock=facts)
+    return CaseRecord(case, {name: results[name] for name in makers}, baseline=baseline, clock=facts)
 
 
 def check(
     case: Case, makers: Mapping[str, Maker], report: Report = lambda *_: None
-) -> Iterable[tuple[str, Checked | Result]]:
+) -> Iterable[tuple[str, Checked | ContenderResult]]:
     """Each contender, ready to be timed, or a result that says why not.
 
     The shortened case is compared with the reference, the whole one with the first contender that got there.
 
     Raises:
-        DeviceLostError: see there.
+        DeviceLostError: if a contender left the GPU unusable.
     """
     given = arguments(case, device())
-    first, expected = "", ()
+    first = ""
+    expected: Outputs = ()
     for name, maker in makers.items():
-        error, said = None, {}
+        error, failed, skipped = None, "", ""
         try:
             report(name, "short case")
             error = _short_error(case, maker)
@@ -107,10 +110,12 @@ def check(
             require_equal(outputs, expected or outputs, tolerance(case), first or name)
         # whatever a contender raises is its own failure: the others go on
         except Exception as caught:  # noqa: BLE001 - see above
-            said = {"skipped" if is_out_of_memory(caught) else "failed": reason(caught)}
-        if said:
+            failed = reason(caught)
+            if is_out_of_memory(caught):
+                failed, skipped = "", failed
+        if error is None or failed or skipped:
             _require_device(name)  # not in the handler, where the error's frames hold tensors
-            yield name, Result(error, **said)
+            yield name, ContenderResult(error, failed=failed, skipped=skipped)
             continue
         if not first:
             first, expected = name, outputs
@@ -132,7 +137,7 @@ def peak_growth(case: Case, maker: Maker, probe: Callable[[Call], Peak]) -> int:
 
 def own(case: Case, given: Arguments) -> Arguments:
     """The arguments with a state of the contender's own, if it updates one."""
-    state = STATES.get(case.operation)
+    state = OPERATIONS[case.operation].updates
     return {**given, state: given[state].clone()} if state else given
 
 
@@ -142,7 +147,7 @@ def copied(outputs: Outputs) -> Outputs:
 
 
 def require_equal(outputs: Outputs, expected: Outputs, tolerance: float, whose: str) -> float:
-    """How far outputs are from what is expected; see `Result.error`.
+    """How far outputs are from what is expected; see `ContenderResult.error`.
 
     Only as many outputs are compared as there are: not all contenders give a state.
 
@@ -178,7 +183,7 @@ def _short_reference(short: Case) -> tuple[Arguments, Outputs]:
 
 def _time(
     checked: Mapping[str, Checked], baseline: str, seconds: float
-) -> tuple[dict[str, Result], dict[str, Any]]:
+) -> tuple[dict[str, ContenderResult], dict[str, Any]]:
     """Seconds a call, all contenders in turns, and how they were taken."""
     # a step and a fused scan are shorter than their launch
     used = clock(queue="full")
@@ -191,22 +196,22 @@ def _time(
         seconds=seconds * count,
         batch=used.batch,
     )
-    calls = {name: contender.call for name, contender in checked.items()}
+    calls: dict[Hashable, Call] = {name: contender.call for name, contender in checked.items()}
     with torch.inference_mode():
         outcomes = measure_variants(used.seconds, calls, baseline, plan, TARGET)
     results = {
-        name: Result(
-            error=checked[name].error,
-            samples=outcome.samples,
-            ratio=outcome.ratio,
-            skipped=outcome.skipped,
+        name: ContenderResult(
+            error=contender.error,
+            samples=outcomes[name].samples,
+            ratio=outcomes[name].ratio,
+            skipped=outcomes[name].skipped,
         )
-        for name, outcome in outcomes.items()
+        for name, contender in checked.items()
     }
     return results, {"name": used.name, "l2": used.l2, **used.launches}
 
 
-def with_peaks(record: Record, peaks: Mapping[str, int]) -> Record:
+def with_peaks(record: CaseRecord, peaks: Mapping[str, int]) -> CaseRecord:
     """The record with each contender's peak of memory."""
     results = {name: replace(result, peak_bytes=peaks.get(name)) for name, result in record.results.items()}
     return replace(record, results=results)
@@ -216,8 +221,8 @@ def reason(error: Exception) -> str:
     """One line that says what went wrong."""
     if is_out_of_memory(error):
         return out_of_memory_reason(error)
-    first_line = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__
+    name, line = type(error).__name__, first_line(error)
+    return name if line == name else f"{name}: {line}"
 
 
 def _require_device(name: str) -> None:

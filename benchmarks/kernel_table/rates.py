@@ -21,7 +21,7 @@ _COPIED_BYTES = {
 }
 """On a GPU only what no cache holds: its caches are cold when a contender is called."""
 _CACHED_NUMBERS = (2**14, 2**16, 2**18)
-"""float32 numbers that fit into the caches of a processor."""
+"""float32 numbers that fit into the caches of a CPU."""
 _CALLS = 6
 
 Measured = tuple[float, Callable[[], object]]
@@ -35,7 +35,7 @@ class MachineRates:
     Attributes:
         name: of the device.
         matmul_flops: FLOPs of the fastest matrix product, by dtype.
-        moved_bytes: bytes read or written by a copy, by how many it moves in all: a processor finds a few in
+        moved_bytes: bytes read or written by a copy, by how many it moves in all: a CPU finds a few in
             its caches.
         exponentials: of float32 numbers.
     """

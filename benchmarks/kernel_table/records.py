@@ -6,13 +6,13 @@ from typing import Any
 
 from perfmamba_kernels.costs import Work
 
-from benchmarks.kernel_table.cases import Case
+from benchmarks.kernel_table.operation import Case
 from benchmarks.kernel_table.rates import MachineRates
 from benchmarks.meter.measure.statistics import Ratio
 
 
 @dataclass(frozen=True)
-class Result:
+class ContenderResult:
     """What was found out about one contender.
 
     Attributes:
@@ -39,7 +39,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Record:
+class CaseRecord:
     """A case and its contenders.
 
     Attributes:
@@ -53,7 +53,7 @@ class Record:
     """
 
     case: Case
-    results: dict[str, Result]
+    results: dict[str, ContenderResult]
     baseline: str = ""
     work: Work | None = None
     floor_s: float | None = None
@@ -67,7 +67,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Table:
+class KernelTable:
     """All of a run.
 
     Attributes:
@@ -79,7 +79,7 @@ class Table:
 
     machine: dict[str, Any]
     rates: MachineRates | None = None
-    records: list[Record] = field(default_factory=list)
+    records: list[CaseRecord] = field(default_factory=list)
     left: int = 0
 
     def as_json(self) -> dict[str, Any]:

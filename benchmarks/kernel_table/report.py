@@ -1,25 +1,26 @@
 """The table as a person reads it.
 
-In: a `Table`. Out: what `rich` prints: a grid for each operation, model and dtype, with a row for each
+In: a `KernelTable`. Out: what `rich` prints: a grid for each operation, model and dtype, with a row for each
 contender of each case. Ratios say how many times less than the baseline a contender takes.
 """
 
 from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
-from rich.table import Table as Grid
+from rich.table import Table
 from rich.text import Text
 
-from benchmarks.kernel_table.cases import Case
+from benchmarks.kernel_table.operation import Case
 from benchmarks.kernel_table.rates import MachineRates
-from benchmarks.kernel_table.records import Record, Result, Table
+from benchmarks.kernel_table.records import CaseRecord, ContenderResult, KernelTable
+from benchmarks.kernel_table.registry import OPERATIONS
 
 WIDTH = 108
 """Columns that the grids need."""
 
 _MISSING = "-"
 _RESOLVED_BYTES = {"cpu": 2**20, "cuda": 1}
-"""What a peak must be to be told: on a processor, the kernel counts pages in batches."""
+"""What a peak must be to be told: on a CPU, the kernel counts pages in batches."""
 
 _LEGEND = (
     "error: of the short case, as a share of the largest number. ms: median. faster, smaller: so many times "
@@ -31,7 +32,7 @@ _NUMBERS = {"error": 6, "ms": 7, "faster": 22, "MB": 7, "smaller": 7, "floor, ms
 """Columns, and how wide they are at least, so that those of all grids are below each other."""
 
 
-def rendered(table: Table) -> RenderableType:
+def rendered(table: KernelTable) -> RenderableType:
     """The machine's rates, the grids, and what failed or was left out."""
     resolved_bytes = _RESOLVED_BYTES[table.machine["device"]]
     rates = [_rates(table.rates), Text(_LEGEND)] if table.rates else []
@@ -53,11 +54,11 @@ def _rates(rates: MachineRates) -> Text:
 
 
 def _title(case: Case) -> str:
-    return f"{case.operation}, {case.model}, {case.dtype}"
+    return f"{case.operation}, {case.model}, {case.dtype}: {OPERATIONS[case.operation].label}"
 
 
-def _grid(title: str, records: Sequence[Record], resolved_bytes: int) -> Grid:
-    grid = Grid(title=title, title_justify="left", box=None, pad_edge=False)
+def _grid(title: str, records: Sequence[CaseRecord], resolved_bytes: int) -> Table:
+    grid = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name, width in _SIZES.items():
         grid.add_column(name, justify="right", min_width=width)
     grid.add_column("", min_width=9)
@@ -71,15 +72,17 @@ def _grid(title: str, records: Sequence[Record], resolved_bytes: int) -> Grid:
     return grid
 
 
-def _rows(record: Record, resolved_bytes: int) -> Iterator[tuple[str, ...]]:
+def _rows(record: CaseRecord, resolved_bytes: int) -> Iterator[tuple[str, ...]]:
     if record.failed:
         yield "FAILED", *[_MISSING] * 7
-    base = record.results.get(record.baseline, Result())
+    base = record.results.get(record.baseline, ContenderResult())
     for name, result in record.results.items():
         yield name, *_cells(result, base, record.floor_s, resolved_bytes)
 
 
-def _cells(result: Result, base: Result, floor_s: float | None, resolved_bytes: int) -> tuple[str, ...]:
+def _cells(
+    result: ContenderResult, base: ContenderResult, floor_s: float | None, resolved_bytes: int
+) -> tuple[str, ...]:
     error = f"{result.error:.0e}" if result.error is not None else _MISSING
     seconds = result.seconds
     if seconds is None:
@@ -95,7 +98,7 @@ def _cells(result: Result, base: Result, floor_s: float | None, resolved_bytes: 
     )
 
 
-def _faster(result: Result, base: Result) -> str:
+def _faster(result: ContenderResult, base: ContenderResult) -> str:
     if result is base:
         return "baseline"
     ratio = result.ratio
@@ -108,14 +111,14 @@ def _peak(peak_bytes: int | None, resolved_bytes: int) -> str:
     return f"{peak_bytes / 1e6:.1f}" if peak_bytes >= resolved_bytes else f"< {resolved_bytes / 1e6:.1f}"
 
 
-def _smaller(result: Result, base: Result, resolved_bytes: int) -> str:
-    peaks = (base.peak_bytes, result.peak_bytes)
-    if result is base or None in peaks or min(peaks) < resolved_bytes:
+def _smaller(result: ContenderResult, base: ContenderResult, resolved_bytes: int) -> str:
+    theirs, own = base.peak_bytes, result.peak_bytes
+    if result is base or theirs is None or own is None or min(theirs, own) < resolved_bytes:
         return _MISSING
-    return f"{peaks[0] / peaks[1]:.2f}"
+    return f"{theirs / own:.2f}"
 
 
-def _shortcomings(table: Table) -> Iterator[str]:
+def _shortcomings(table: KernelTable) -> Iterator[str]:
     for record in table.records:
         if record.failed:
             yield f"FAILED {record.case}: {record.failed}"

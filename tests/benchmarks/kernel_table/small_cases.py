@@ -2,8 +2,8 @@
 
 import pytest
 
-from benchmarks.kernel_table.cases import MAMBA1, MAMBA2, Case
 from benchmarks.kernel_table.measuring import check
+from benchmarks.kernel_table.operation import MAMBA1, MAMBA2, Case
 from benchmarks.kernel_table.rates import MachineRates
 
 SMALL = (

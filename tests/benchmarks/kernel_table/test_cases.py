@@ -6,25 +6,25 @@ from itertools import product
 import pytest
 import torch
 
-from benchmarks.kernel_table import cases
-from benchmarks.kernel_table.cases import MAMBA1, MAMBA2, arguments, work
-from benchmarks.kernel_table.grids import grid
+from benchmarks.kernel_table.cases import arguments, work
+from benchmarks.kernel_table.operation import CHANNELS, HEAD_DIM, HEADS, MAMBA1, MAMBA2, TAPS
+from benchmarks.kernel_table.registry import OPERATIONS, grid
 from perfmamba.models import published_config
 from tests.benchmarks.kernel_table.small_cases import SSD, each_operation
 
 
 def test_the_shapes_are_those_of_the_published_models():
     mamba1, mamba2 = published_config(MAMBA1), published_config(MAMBA2)
-    assert mamba1.intermediate_size == cases.CHANNELS == cases.HEADS * cases.HEAD_DIM
-    assert (mamba2.num_heads, mamba2.head_dim, mamba2.n_groups) == (cases.HEADS, cases.HEAD_DIM, 1)
-    assert mamba1.conv_kernel == mamba2.conv_kernel == cases.TAPS
+    assert mamba1.intermediate_size == CHANNELS == HEADS * HEAD_DIM
+    assert (mamba2.num_heads, mamba2.head_dim, mamba2.n_groups) == (HEADS, HEAD_DIM, 1)
+    assert mamba1.conv_kernel == mamba2.conv_kernel == TAPS
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_the_grids_have_every_operation_and_no_case_twice(device):
     whole, quick = grid(device), grid(device, quick=True)
     assert len(whole) == len(set(whole)) > len(quick) == len(set(quick))
-    assert {case.operation for case in whole} == {case.operation for case in quick} == set(cases.OPTIONS)
+    assert {case.operation for case in whole} == {case.operation for case in quick} == set(OPERATIONS)
     assert set(quick) <= set(whole)
 
 
@@ -53,14 +53,14 @@ def test_arguments_are_seeded_of_the_dtype_and_as_many_bytes_as_the_work_says(ca
     given = arguments(case, "cpu")
     again = arguments(case, "cpu")
     assert all(torch.equal(value, again[name]) for name, value in given.items())
-    states = {name for name in given if name in cases.STATES.values()}
+    states = {name for name in given if name == OPERATIONS[case.operation].updates}
     (first,) = {"x", "u"} & set(given)
     moved = sum(value.numel() * value.element_size() for value in given.values())
     moved += given[first].numel() * 2 + sum(given[name].numel() * 2 for name in states)
     if case.operation == "causal_conv1d":
-        moved += 2 * case.channels * (cases.TAPS - 1) * 2  # the last inputs
+        moved += 2 * case.channels * (TAPS - 1) * 2  # the last inputs
     if case.operation in {"ssd", "selective_scan"}:
-        moved += 2 * cases.CHANNELS * case.states * 4  # the final state, in float32
+        moved += 2 * CHANNELS * case.states * 4  # the final state, in float32
     assert work(case).moved_bytes == moved
 
 

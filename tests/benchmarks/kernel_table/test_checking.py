@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks.kernel_table import cases, contenders, measuring
+from benchmarks.kernel_table import contenders, measuring
 from benchmarks.kernel_table.measuring import Checked, WrongOutputError, require_equal
+from benchmarks.kernel_table.operation import SHORT
 from tests.benchmarks.kernel_table.small_cases import SSD, STEP, outcomes
 
 
@@ -61,10 +62,10 @@ def test_what_is_wrong_or_fails_is_not_timed_and_the_others_are(monkeypatch):
 
 
 def test_a_contender_that_is_right_on_a_short_sequence_only_is_seen():
-    long = replace(SSD, seqlen=cases.SHORT + 20)
+    long = replace(SSD, seqlen=SHORT + 20)
 
     def change(y, state):
-        return (y if y.shape[1] <= cases.SHORT else 1.01 * y), state
+        return (y if y.shape[1] <= SHORT else 1.01 * y), state
 
     found = outcomes(long, {"first": torch_but(lambda *same: same), "second": torch_but(change)})
     assert isinstance(found["first"], Checked)
@@ -73,10 +74,10 @@ def test_a_contender_that_is_right_on_a_short_sequence_only_is_seen():
 
 
 def test_a_contender_without_numbers_on_the_whole_case_spoils_no_other():
-    long = replace(SSD, seqlen=cases.SHORT + 20)
+    long = replace(SSD, seqlen=SHORT + 20)
 
     def change(y, state):
-        return (y if y.shape[1] <= cases.SHORT else y * math.nan), state
+        return (y if y.shape[1] <= SHORT else y * math.nan), state
 
     found = outcomes(long, {"first": torch_but(change), "second": torch_but(lambda *same: same)})
     assert found["first"].failed == "WrongOutputError: differs from first by nan of the largest number"

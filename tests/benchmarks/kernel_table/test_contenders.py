@@ -11,6 +11,7 @@ import torch
 
 from benchmarks.kernel_table import contenders
 from benchmarks.kernel_table.measuring import Checked
+from benchmarks.kernel_table.registry import OPERATIONS
 from tests.benchmarks.kernel_table.small_cases import SMALL, SSD, each_operation, outcomes
 
 
@@ -49,6 +50,10 @@ def stand_in(name, module, function):
     return {"selective_scan_fn": scan, "causal_conv1d_update": step}.get(name, plain)
 
 
+def maker_of(contender, case):
+    return OPERATIONS[case.operation].contenders[contender].make
+
+
 @pytest.fixture
 def official(monkeypatch):
     """Stand-ins for the official packages, in their modules, under their names."""
@@ -62,7 +67,7 @@ def official(monkeypatch):
 @pytest.mark.usefixtures("official")
 @pytest.mark.parametrize("case", [case for case in SMALL if case.operation != "selective_state_update"])
 def test_the_official_kernels_get_what_they_ask_for(case):
-    found = outcomes(case, {"mamba_ssm": contenders._MAMBA_SSM[case.operation]})
+    found = outcomes(case, {"mamba_ssm": maker_of("mamba_ssm", case)})
     assert isinstance(found["mamba_ssm"], Checked), found
 
 
@@ -70,7 +75,7 @@ def test_the_official_step_of_mamba1_gets_what_it_asks_for(monkeypatch):
     module = ModuleType("stub")
     module.selective_state_update = stand_in("", "mamba", "mamba_selective_state_update")
     monkeypatch.setitem(sys.modules, "mamba_ssm.ops.triton.selective_state_update", module)
-    found = outcomes(SMALL[3], {"mamba_ssm": contenders._mamba_ssm_selective_state_update})
+    found = outcomes(SMALL[3], {"mamba_ssm": maker_of("mamba_ssm", SMALL[3])})
     assert isinstance(found["mamba_ssm"], Checked), found
 
 
@@ -89,7 +94,7 @@ def test_linear_attention_computes_ssd(monkeypatch):
     module = ModuleType("stub")
     module.chunk_simple_gla = simple_gla
     monkeypatch.setitem(sys.modules, "fla.ops.simple_gla", module)
-    found = outcomes(SSD, {"fla": contenders._fla_ssd})
+    found = outcomes(SSD, {"fla": maker_of("fla", SSD)})
     assert isinstance(found["fla"], Checked), found
 
 

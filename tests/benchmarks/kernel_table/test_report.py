@@ -7,7 +7,7 @@ from perfmamba_kernels.costs import Work
 from rich.console import Console
 
 from benchmarks.kernel_table.cases import work
-from benchmarks.kernel_table.records import Record, Result, Table
+from benchmarks.kernel_table.records import CaseRecord, ContenderResult, KernelTable
 from benchmarks.kernel_table.report import WIDTH, rendered
 from benchmarks.meter.measure.statistics import Ratio
 from tests.benchmarks.kernel_table.small_cases import RATES, SSD, STEP
@@ -21,13 +21,13 @@ def test_the_copy_rate_is_that_of_the_size_that_is_moved():
 
 def test_the_table_shows_ratios_floors_and_reasons():
     results = {
-        "hf": Result(1e-7, [0.08] * 10, None, 50 * 10**6),
-        "torch": Result(1e-6, [0.02] * 10, Ratio(0.25, 0.2, 0.5, 0.99), 10 * 10**6),
-        "triton": Result(failed="CompilationError: no"),
-        "fla": Result(skipped="out of memory: much"),
+        "hf": ContenderResult(1e-7, [0.08] * 10, None, 50 * 10**6),
+        "torch": ContenderResult(1e-6, [0.02] * 10, Ratio(0.25, 0.2, 0.5, 0.99), 10 * 10**6),
+        "triton": ContenderResult(failed="CompilationError: no"),
+        "fla": ContenderResult(skipped="out of memory: much"),
     }
-    done = Record(SSD, results, baseline="hf", work=Work(1, 1, 1), floor_s=0.01)
-    table = Table({"device": "cpu"}, RATES, [done, Record(STEP, {}, failed="it hangs")], left=3)
+    done = CaseRecord(SSD, results, baseline="hf", work=Work(1, 1, 1), floor_s=0.01)
+    table = KernelTable({"device": "cpu"}, RATES, [done, CaseRecord(STEP, {}, failed="it hangs")], left=3)
     console = Console(width=WIDTH, record=True, file=StringIO())
     console.print(rendered(table))
     rows = [" ".join(line.split()) for line in console.export_text().splitlines()]
@@ -42,10 +42,12 @@ def test_the_table_shows_ratios_floors_and_reasons():
 
 
 def test_json_has_samples_and_derived_numbers():
-    record = Record(
-        SSD, {"torch": Result(0.0, [3.0, 1.0, 2.0])}, baseline="torch", work=work(SSD), floor_s=1.0
+    record = CaseRecord(
+        SSD, {"torch": ContenderResult(0.0, [3.0, 1.0, 2.0])}, baseline="torch", work=work(SSD), floor_s=1.0
     )
-    document = json.loads(json.dumps(Table({"device": "cpu"}, RATES, [record]).as_json(), allow_nan=False))
+    document = json.loads(
+        json.dumps(KernelTable({"device": "cpu"}, RATES, [record]).as_json(), allow_nan=False)
+    )
     (stored,) = document["records"]
     assert stored["results"]["torch"]["samples"] == [3.0, 1.0, 2.0]
     assert stored["results"]["torch"]["seconds"] == 2.0
