@@ -19,10 +19,18 @@ from asv.config import Config
 from rich.console import Console
 
 from benchmarks.meter.compare import markdown, report
-from benchmarks.meter.compare.builds import UNCOMMITTED, Build, RevisionError, build, left_main
+from benchmarks.meter.compare.builds import (
+    UNCOMMITTED,
+    Build,
+    RevisionError,
+    build,
+    left_main,
+    remedy,
+    was_not_fetched,
+)
 from benchmarks.meter.compare.duel import BUDGET_S, MIN_EFFECT, CellComparison, ComparedCell, Comparison
 from benchmarks.meter.compare.errors import CellError
-from benchmarks.meter.compare.progress import ProgressBar
+from benchmarks.meter.compare.progress import ComparisonBar
 from benchmarks.meter.compare.servers import Benchmark
 from benchmarks.meter.host import replacing
 
@@ -69,11 +77,16 @@ def _where_it_left_main(options: argparse.Namespace) -> Build:
     revision = "HEAD" if options.uncommitted else options.head
     left = left_main(revision)
     if left is None:
-        other = revision if options.uncommitted else f"{revision}~1"
-        raise RevisionError(
-            f"{revision} is on the main branch: name what to compare it with (--base {other})"
-        )
+        raise RevisionError(_what_to_name(revision, revision if options.uncommitted else f"{revision}~1"))
     return replace(build(left), label="where it left main")
+
+
+def _what_to_name(revision: str, other: str) -> str:
+    """What to do about a revision on main: `other` is the natural choice, if it was fetched."""
+    on_main = f"{revision} is on the main branch"
+    if was_not_fetched(other):
+        return f"{on_main}, and the commit before it was not fetched: {remedy()}"
+    return f"{on_main}: name what to compare it with (--base {other})"
 
 
 def _exit_code(results: Sequence[CellComparison], min_effect: float, cut_short: str) -> int:
@@ -162,7 +175,7 @@ def _run(comparison: Comparison, patterns: list[re.Pattern[str]] | None, console
     Raises:
         CellError: if nothing could be measured at all.
     """
-    with ProgressBar(console) as progress:
+    with ComparisonBar(console) as progress:
         try:
             comparison.run(partial(_chosen, patterns=patterns), progress)
         except KeyboardInterrupt:

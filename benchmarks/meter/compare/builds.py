@@ -80,14 +80,39 @@ def left_main(revision: str = "HEAD") -> str | None:
     commit = resolve(revision)
     mains = _main_branches()
     if not mains:
-        raise RevisionError(f"this checkout has no main branch to compare with: {_remedy()}")
+        raise RevisionError(f"this checkout has no main branch to compare with: {remedy()}")
     left = {main: base for main in mains if (base := _merge_base(main, commit))}
     if not left:
-        raise RevisionError(f"{revision} has no commit in common with {' or '.join(mains)}: {_remedy()}")
+        raise RevisionError(f"{revision} has no commit in common with {' or '.join(mains)}: {remedy()}")
     of_remotes = {base for main, base in left.items() if main.startswith(_REMOTES)}
     if commit in (of_remotes or left.values()):
         return None
     return min(set(left.values()) - {commit}, key=lambda base: _distance(base, commit))
+
+
+def remedy() -> str:
+    """How to get at the main branch and its history."""
+    remotes = _git("remote").splitlines()
+    if _is_shallow():
+        fetch = (
+            "fetch the whole history (`git fetch --unshallow`; `fetch-depth: 0` for actions/checkout), or "
+        )
+    else:
+        fetch = f"fetch it (`git fetch {remotes[0]} main:main`), or " if remotes else ""
+    return f"{fetch}name a commit with --base"
+
+
+def was_not_fetched(revision: str) -> bool:
+    """Whether a revision may exist, but history was cut off before it when this clone fetched it."""
+    try:
+        resolve(revision)
+    except RevisionError:
+        return _is_shallow()
+    return False
+
+
+def _is_shallow() -> bool:
+    return _git("rev-parse", "--is-shallow-repository") == "true"
 
 
 def _main_branches() -> list[str]:
@@ -101,18 +126,6 @@ def _main_branches() -> list[str]:
         candidates = [*named, refs.get(f"{home}HEAD", "")]
         found += [candidate for candidate in candidates if candidate in refs][:1]
     return found
-
-
-def _remedy() -> str:
-    """How to get at the main branch and its history."""
-    remotes = _git("remote").splitlines()
-    if _git("rev-parse", "--is-shallow-repository") == "true":
-        fetch = (
-            "fetch the whole history (`git fetch --unshallow`; `fetch-depth: 0` for actions/checkout), or "
-        )
-    else:
-        fetch = f"fetch it (`git fetch {remotes[0]} main:main`), or " if remotes else ""
-    return f"{fetch}name a commit with --base"
 
 
 def _merge_base(main: str, commit: str) -> str | None:

@@ -16,7 +16,7 @@ from rich.progress import (
 LINE_EVERY = 10
 
 
-class ProgressBar:
+class ComparisonBar:
     """A `duel.ComparisonProgress`; a context manager, which shows the bar while it is entered."""
 
     def __init__(self, console: Console):

@@ -89,7 +89,8 @@ def _become_child(line: Orders, suites: str, order: str, name: str, folder: str)
     try:
         os.chdir(folder)
         if order == "setup_cache":
-            line.answer(_set_up_cache(suites, name))
+            _set_up_cache(suites, name)
+            line.answer(None)
         elif order == "on_gpu":
             line.answer(_is_on_gpu())
         else:

@@ -153,3 +153,17 @@ def test_the_command_needs_a_base_it_can_find(origin, within, arguments, message
         origin.git("branch", "--move", "main", "other")
     assert command.main(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("checkout", ["main", "HEAD~0"])
+def test_a_shallow_clone_of_main_says_what_to_fetch(origin, within, checkout, capsys):
+    """The commit before HEAD, which would be the natural base, is not there."""
+    cloned = within(clone(origin, "--depth=1"))
+    cloned.git("checkout", "--quiet", checkout)
+    assert command.main([]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: HEAD is on the main branch, and the commit before it was not fetched: ")
+    assert "`git fetch --unshallow`" in said
+    cloned.git("fetch", "--quiet", "--unshallow")
+    assert command.main([]) == 2
+    assert "--base HEAD~1" in capsys.readouterr().err

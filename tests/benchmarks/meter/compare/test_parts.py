@@ -268,7 +268,7 @@ def test_on_a_gpu_one_commit_is_set_up_after_the_other(compared):
     assert not met
 
 
-def test_on_a_processor_both_are_set_up_at_once(compared):
+def test_on_a_cpu_both_are_set_up_at_once(compared):
     both = threading.Barrier(2, timeout=60)
     run(compared([[MadeUpWorker(1.0, opening=lambda _: both.wait()) for _ in range(2)]] * SCREENING_ROUNDS))
 
