@@ -1,5 +1,5 @@
 import math
-from statistics import mean
+from statistics import NormalDist, mean
 
 import pytest
 import torch
@@ -25,6 +25,15 @@ def test_wilson_interval_holds_the_share_and_stays_a_share(hits_of_count):
     assert 0 <= low <= share.value + 1e-12
     assert share.value - 1e-12 <= high <= 1
     assert low < high
+
+
+@pytest.mark.parametrize(("hits", "count"), [(0, 120), (3, 10), (10, 10)])
+def test_bounds_of_wilsons_interval_are_the_roots_of_its_defining_equation(hits, count):
+    """(p - s)^2 = z^2 p (1 - p) / n."""
+    z = NormalDist().inv_cdf(0.975)
+    for bound in Proportion(hits, count).interval():
+        error = (bound - hits / count) ** 2 - z**2 * bound * (1 - bound) / count
+        assert error == pytest.approx(0, abs=1e-12)
 
 
 # Two-sided 95% points of Student's t, as in any table

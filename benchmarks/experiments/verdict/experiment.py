@@ -90,7 +90,7 @@ def _is(cell: ComparedCell, benchmark: str, params: set[str]) -> bool:
 
 
 class _Silent:
-    """A `duel.Progress` that tells nobody: the experiment has a bar of its own."""
+    """A `duel.ComparisonProgress` that tells nobody: the experiment has a bar of its own."""
 
     def expect(self, count: int) -> None:
         """Nothing."""

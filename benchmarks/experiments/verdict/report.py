@@ -2,15 +2,16 @@
 
 In: trials as `experiment.run` yields them. Out: text. Where the commits are alike, cells called different are
 false alarms; where a slow-down is planted, scans called slower are what was found. In brackets, what the true
-share may be.
+share may be, with 95 % confidence.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Any
 
 from tabulate import tabulate
+
+from perfmamba.evaluation.intervals import Proportion
 
 AFFECTED = "ssm"
 """The cell that a planted slow-down slows by its whole size."""
@@ -48,13 +49,5 @@ def _share(trials: Sequence[dict[str, Any]], factor: str, size: float) -> str:
         hits = sum(bool(said) for _, said in cells)
     if not cells:
         return "-"
-    low, high = wilson_interval(hits, len(cells))
+    low, high = Proportion(hits, len(cells)).interval()
     return f"{hits} of {len(cells)} ({low:.0%} to {high:.0%})"
-
-
-def wilson_interval(hits: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """What the true share may be, with 95 % confidence: Wilson's score interval (1927)."""
-    share = hits / count
-    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return max(0.0, middle - half), min(1.0, middle + half)

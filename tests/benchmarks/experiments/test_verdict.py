@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.experiments.verdict import planting, stock
 from benchmarks.experiments.verdict.experiment import EQUAL, Trial, read, schedule
-from benchmarks.experiments.verdict.report import table, wilson_interval
+from benchmarks.experiments.verdict.report import table
 
 ROOT = Path(__file__).parents[3]
 TIMES_OF_A_SCAN = """
@@ -92,14 +92,6 @@ def test_the_table_counts_false_alarms_and_found_slow_downs():
     assert head == ["", "none planted", "+10% in the scan", "time"]
     assert rows[0] == ["meter, changes from 2%", "1 of 4 (5% to 70%)", "1 of 1 (21% to 100%)", "40 s"]
     assert rows[1] == ["asv, changes from 10%", "-", "0 of 1 (0% to 79%)", "90 s"]
-
-
-def test_the_interval_of_a_share():
-    """Against the roots of its defining equation: (p - s)^2 = z^2 p (1 - p) / n."""
-    for hits, count in ((0, 120), (3, 10), (10, 10)):
-        for bound in wilson_interval(hits, count):
-            error = (bound - hits / count) ** 2 - 1.96**2 * bound * (1 - bound) / count
-            assert error == pytest.approx(0, abs=1e-12)
 
 
 def test_marks_of_asv_are_read_from_its_table():
