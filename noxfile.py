@@ -200,8 +200,9 @@ def _install(session: nox.Session, *arguments: str) -> None:
 
 def _pytest(session: nox.Session, *arguments: str) -> None:
     """Run the tests in two processes, each on one thread; tests/conftest.py says which share a process."""
-    in_turns = ["--numprocesses", "2", "--dist", "loadgroup"]
-    session.run("pytest", *in_turns, *arguments, *session.posargs, env={"OMP_NUM_THREADS": "1"})
+    # pytest-benchmark times nothing in several processes, and its older releases warn of that, an error here
+    together = ["--numprocesses", "2", "--dist", "loadgroup", "--benchmark-disable"]
+    session.run("pytest", *together, *arguments, *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 
 def _oldest() -> list[str]:
