@@ -36,8 +36,8 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Static types of the packages, strict."""
-    _install(session, "--editable", ".", "--group", "types")
+    """Static types of the packages and of what measures them, strict."""
+    _install(session, "--editable", f".[{','.join(EXTRAS)}]", "--group", "types")
     session.run("mypy")
 
 

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks import workload
 from benchmarks.meter.host import is_out_of_memory
+from benchmarks.meter.measure.clocks import device
 from benchmarks.meter.measure.memory import release
 from benchmarks.workload import BACKENDS, COMPONENTS, MODELS, PROFILE
 
@@ -85,7 +86,7 @@ class ComponentCost:
     track_allocated.unit = "bytes"
 
 
-def costs_or_reason(model: str, batch: int, seqlen: int) -> dict:
+def costs_or_reason(model: str, batch: int, seqlen: int) -> dict[str, tuple[list[float], int] | str]:
     """For each component its seconds and its allocated bytes, or why there are none."""
     try:
         require_profiles(model, seqlen)
@@ -131,14 +132,14 @@ def profiled_prefills(model: str, batch: int, seqlen: int):
             torch.testing.assert_close(logits, plain, rtol=0, atol=0)
             profiler.export_chrome_trace(str(path))
             trace = read_trace(path)
-            lost = missing_from(trace, passes=1, on_gpu=workload.device() == "cuda")
+            lost = missing_from(trace, passes=1, on_gpu=device() == "cuda")
             assert lost is None, lost
             yield trace
 
 
 def _activities():
     used = [ProfilerActivity.CPU]
-    return used if workload.device() == "cpu" else [*used, ProfilerActivity.CUDA]
+    return used if device() == "cpu" else [*used, ProfilerActivity.CUDA]
 
 
 def _costs(breakdown):

@@ -9,13 +9,13 @@ must not depend on the bridges that a commit has.
 
 from functools import cache
 
+from benchmarks.meter.measure.clocks import device
 from benchmarks.meter.types.paired import Holding
 from benchmarks.workload import (
     BACKENDS,
     MODELS,
     PROFILE,
     checked_forward,
-    device,
     fresh_model,
     loaded,
     prefill,

@@ -6,6 +6,7 @@ cores: models cut to two blocks (the blocks are all alike, so what changes a blo
 random and seeded. Everything runs on CUDA where there is one.
 """
 
+import logging
 import math
 import os
 from collections.abc import Callable
@@ -15,18 +16,22 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from inspect import signature
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.meter.measure.clocks import device
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
 
 try:
     # Imported once, in the process that asv forks its children from: each would need four seconds for it.
     import torch
-    from transformers.utils import logging
+    from transformers.utils.logging import set_verbosity
 
     from perfmamba.models import load_model
 
-    logging.set_verbosity_error()  # silences one line per kernel package that is not installed, in every cell
+    set_verbosity(logging.ERROR)  # one line per kernel package that is not installed, in every cell
     import_module("transformers.models.mamba.modeling_mamba")
     import_module("transformers.models.mamba2.modeling_mamba2")
 except ImportError as error:
@@ -37,11 +42,13 @@ else:
 try:
     from perfmamba.models import component_replays
 except ImportError:
-    component_replays = None
+    HAS_REPLAYS = False
+else:
+    HAS_REPLAYS = True
 
 
 @dataclass(frozen=True)
-class Profile:
+class GridProfile:
     """One grid.
 
     Attributes:
@@ -73,7 +80,7 @@ class Profile:
 
 
 PROFILES = {
-    "quick": Profile(
+    "quick": GridProfile(
         models={"mamba-130m-2layers": ("mamba-130m", 2), "mamba2-130m-2layers": ("mamba2-130m", 2)},
         batches=(1,),
         seqlens=(64, 512),
@@ -86,7 +93,7 @@ PROFILES = {
         warmup_seconds=0.3,
         timeout=120,
     ),
-    "paper": Profile(
+    "paper": GridProfile(
         models={"mamba-130m": ("mamba-130m", None), "mamba2-130m": ("mamba2-130m", None)},
         batches=(8,),
         seqlens=(64, 512, 2048, 4096, 8192, 16384),
@@ -128,7 +135,7 @@ def require_models() -> None:
 def require_replays() -> None:
     """Skip the benchmark on commits that cannot run a component alone."""
     require_models()
-    if component_replays is None:
+    if not HAS_REPLAYS:
         raise NotImplementedError("this commit has no component_replays")
 
 
@@ -140,12 +147,12 @@ def require_state_sizes() -> None:
 
 
 @cache
-def loaded(name: str, ratio: float = 0.0):
+def loaded(name: str, ratio: float = 0.0) -> "PreTrainedModel":
     """The model, loaded once in a process; see `fresh_model`."""
     return fresh_model(name, ratio)
 
 
-def fresh_model(name: str, ratio: float = 0.0):
+def fresh_model(name: str, ratio: float = 0.0) -> "PreTrainedModel":
     """A model of the profile, its state smaller by the ratio, with random weights.
 
     A model that was pruned costs what one of its size with random weights does.
@@ -156,10 +163,11 @@ def fresh_model(name: str, ratio: float = 0.0):
     """
     torch.set_num_threads(1)
     source, layers = PROFILE.models[name]
-    smaller = {"state_size": kept_states(source, ratio)} if ratio else {}
-    model = load_model(source, layers=layers, device=device(), **smaller)
-    require_backend(model.packages if hasattr(model, "packages") else model.backend)  # its older name
-    return model.model
+    smaller: dict[str, Any] = {"state_size": kept_states(source, ratio)} if ratio else {}
+    found: Any = load_model(source, layers=layers, device=device(), **smaller)
+    require_backend(found.packages if hasattr(found, "packages") else found.backend)  # its older name
+    model: PreTrainedModel = found.model
+    return model
 
 
 def require_backend(running: dict[str, str]) -> None:
@@ -197,25 +205,25 @@ def kept_states(source: str, ratio: float) -> int:
     return max(1, size - math.ceil(Fraction(str(ratio)) * size))
 
 
-def tokens(model, batch: int, seqlen: int):
+def tokens(model: Any, batch: int, seqlen: int) -> "Tensor":
     """Seeded random tokens, (batch, seqlen)."""
     generator = torch.Generator().manual_seed(0)
     drawn = torch.randint(0, model.config.vocab_size, (batch, seqlen), generator=generator)
     return drawn.to(model.device)
 
 
-def prefill(model, batch: int, seqlen: int):
+def prefill(model: Any, batch: int, seqlen: int) -> Callable[[], Any]:
     """A call that runs one prefill, and leaves the state for a decode step in its output."""
     prompt = tokens(model, batch, seqlen)
 
     @torch.inference_mode()
-    def forward():
+    def forward() -> Any:
         return model(prompt, use_cache=True, logits_to_keep=1)
 
     return forward
 
 
-def checked_forward(model, batch: int, mode: str, seqlen: int) -> Callable[[], Any]:
+def checked_forward(model: Any, batch: int, mode: str, seqlen: int) -> Callable[[], Any]:
     """A call that runs one forward pass: a prefill, or one decode step after it.
 
     Raises:
@@ -230,24 +238,24 @@ def checked_forward(model, batch: int, mode: str, seqlen: int) -> Callable[[], A
     state = {cache: before[cache]}
 
     @torch.inference_mode()
-    def decode():
+    def decode() -> Any:
         return model(prompt[:, -1:], **state, use_cache=True, logits_to_keep=1)
 
     torch.testing.assert_close(whole().logits, decode().logits, rtol=1e-2, atol=1e-2)
     return whole if mode == "prefill" else decode
 
 
-def checked_replay(model, batch: int, component: str, seqlen: int) -> Callable[[], Any]:
+def checked_replay(model: Any, batch: int, component: str, seqlen: int) -> Callable[[], Any]:
     """A call that does one component's work of the first layer in a prefill, and nothing else.
 
     Raises:
         AssertionError: if doing it again does not give the same numbers.
     """
-    replay = component_replays(model, prefill(model, batch, seqlen))[component]
+    replays: dict[Any, Callable[[], Any]] = dict(component_replays(model, prefill(model, batch, seqlen)))
 
     @torch.inference_mode()
-    def call():
-        return replay()
+    def call() -> Any:
+        return replays[component]()
 
     torch.testing.assert_close(call(), call(), rtol=0, atol=0)
     return call
