@@ -57,7 +57,7 @@ class GridProfile:
         batches: sequences in a forward pass.
         seqlens: tokens in a sequence.
         component_seqlens: the lengths at which components are measured one by one.
-        ratios: shares of the state that are pruned; the first is none, the baseline.
+        ratios: shares of the state that are pruned; the first is 0, the baseline.
         configurations: how states are taken; see `pruning`.
         pruned_seqlens: the lengths at which pruned models are measured.
         decode_batches: sequences in a decode step of a pruned model.

@@ -31,11 +31,11 @@ def activate_(y: Tensor, activation: str | None) -> Tensor:
 
 
 def decay(logarithm: Tensor, out: Tensor | None = None) -> Tensor:
-    """The exponential, or 7e-16 (in float64 1e-123) where it would be less.
+    """Return the exponential, but at least 7e-16 (1e-123 in float64).
 
-    Beside what a state gains later that is zero, unless it is smaller by as much. But for numbers below the
-    normal ones, which smaller decays are or make of what they are multiplied with, a processor takes many
-    times as long, and models do forget that fast. The square of the least is still a normal number.
+    A state that decays so much is zero beside what it gains later, unless that is as small. Without the
+    bound, smaller decays and their products would be subnormal numbers, which take a CPU many times as long,
+    and models do forget that fast. The square of the bound is still a normal number.
     """
     return torch.clamp(logarithm, min=math.log(torch.finfo(logarithm.dtype).tiny) * 0.4, out=out).exp_()
 

@@ -45,7 +45,7 @@ def decode_tables(pairs: Sequence[PrunedPair], *, memory_gb: float) -> tuple[Tab
         memory_gb: how much memory there is for weights and states, in 10^9 bytes.
 
     Raises:
-        InputError: if no pair is of a decode step, or the memory is none.
+        InputError: if no pair is of a decode step, or the memory is not above 0.
     """
     if not memory_gb > 0:
         raise InputError(f"--memory {memory_gb:g}: give a number of gigabytes above 0")

@@ -100,7 +100,7 @@ def test_importing_the_suites_starts_no_thread(discovery):
 
 
 def test_importing_the_suites_leaves_the_cuda_driver_alone(discovery):
-    """Told through stubs of the two calls that initialise it; NVML, which may be asked, is a stub too."""
+    """Told through stubs of the two calls that initialize it; NVML, which may be asked, is a stub too."""
     assert discovery["driver_calls"] == 0
 
 

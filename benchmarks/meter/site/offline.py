@@ -120,5 +120,5 @@ def carry_assets(html_dir: Path) -> None:
 
 
 def remote_resources(html: str) -> list[str]:
-    """The addresses on other servers that a page loads by itself (links to follow are none of them)."""
+    """The addresses on other servers that a page loads by itself (links to follow do not count)."""
     return _REMOTE_RESOURCE.findall(html)

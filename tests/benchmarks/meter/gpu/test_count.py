@@ -54,7 +54,7 @@ def test_nvml_is_asked_before_anything_else(driver_calls, nvml, asked, count, pl
 
 
 def test_without_nvml_another_process_asks_the_driver_and_later_ones_need_not(driver_calls, nvml, asked):
-    """A MIG slice, or no libnvidia-ml: torch's own count would initialise the driver before the fork."""
+    """A MIG slice, or no libnvidia-ml: torch's own count would initialize the driver before the fork."""
     nvml(-1)
     assert [device_count(), device_count(), device()] == [1, 1, "cuda"]
     assert driver_calls == []
