@@ -84,7 +84,7 @@ class Variants:
 """
 
 
-class Project(Repository):
+class MeasuredProject(Repository):
     @property
     def variables(self):
         return {
@@ -123,7 +123,7 @@ def project(tmp_path_factory):
     if not shutil.which("git"):
         pytest.skip("asv needs git")
     path = tmp_path_factory.mktemp("project")
-    project = Project(path, path / "home")
+    project = MeasuredProject(path, path / "home")
     for folder in ("home", "benchmarks"):
         (project.path / folder).mkdir()
     shutil.copytree(ROOT / "benchmarks" / "meter", project.path / "benchmarks" / "meter")

@@ -88,7 +88,7 @@ def test_damaged_definitions_are_warned_of_and_replaced(tmp_path, caplog):
 
 
 @dataclass(frozen=True)
-class Project:
+class PluginProject:
     """A git repository with a suite, the meter, and a configuration with and without the plugins."""
 
     path: Path
@@ -137,7 +137,7 @@ def project(tmp_path_factory):
     if not shutil.which("git"):
         pytest.skip("asv needs git")
     path = tmp_path_factory.mktemp("small")
-    project = Project(path)
+    project = PluginProject(path)
     suite = path / "benchmarks"
     suite.mkdir()
     suite.joinpath("__init__.py").touch()
@@ -158,7 +158,7 @@ def project(tmp_path_factory):
 def own_project(project, tmp_path):
     """A copy of the project, to run again."""
     shutil.copytree(project.path, tmp_path / "own")
-    return Project(tmp_path / "own")
+    return PluginProject(tmp_path / "own")
 
 
 def notes(project, machine):

@@ -53,10 +53,10 @@ class Machine:
         self.now = max(self.now, self.idle_from)
 
     def event(self):
-        return FakeEvent(self)
+        return SimulatedEvent(self)
 
 
-class FakeEvent:
+class SimulatedEvent:
     def __init__(self, machine):
         self.machine = machine
 

@@ -5,14 +5,14 @@ import shutil
 
 import pytest
 
-from tests.benchmarks.meter.run.project import BUILD, CONFIGURATION, INSTALL, ROOT, SUITE, Project
+from tests.benchmarks.meter.run.project import BUILD, CONFIGURATION, INSTALL, ROOT, SUITE, RunnerProject
 
 
 @pytest.fixture
 def project(tmp_path):
     if not shutil.which("git"):
         pytest.skip("asv needs git")
-    project = Project(tmp_path / "project")
+    project = RunnerProject(tmp_path / "project")
     (project.path / "benchmarks").mkdir(parents=True)
     (project.path / "benchmarks" / "__init__.py").touch()
     (project.path / "benchmarks" / "cells.py").write_text(SUITE)

@@ -168,7 +168,7 @@ INSTALL = (
 
 
 @dataclass(frozen=True)
-class Project:
+class RunnerProject:
     """A git repository with a package of one number, a suite, and the meter."""
 
     path: Path

@@ -10,7 +10,7 @@ import pytest
 
 from tests.benchmarks.meter.run.project import (
     CONFIGURATION,
-    Project,
+    RunnerProject,
     values,
 )
 
@@ -35,7 +35,7 @@ def test_bare_run_checks_the_gpu_before_it_measures(project, tmp_path):
 @pytest.mark.slow
 def test_bare_run_without_git_merges_into_the_results(project):
     """The whole way of a GPU box: a copy without .git, measured in place, its results brought home."""
-    box = Project(project.path.with_name("box"))
+    box = RunnerProject(project.path.with_name("box"))
     (project.path / "lib").mkdir()
     shutil.move(project.path / "tiny.py", project.path / "lib")
     ignored = shutil.ignore_patterns(".git", ".asv")

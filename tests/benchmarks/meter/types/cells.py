@@ -34,7 +34,7 @@ def run(benchmark):
         benchmark.do_teardown()
 
 
-class Suite:
+class TimedSuite:
     params = ([1, 3], ["a", "b"])
     param_names = ("calls", "letter")
     repeat = (6, 30, 1.0)
@@ -54,7 +54,7 @@ class Suite:
         torch.ones(calls * 8 * MIB, dtype=torch.int8)
 
 
-class Variants:
+class SumVariants:
     params = ([10, 20], [0, 0.5, 0.9])
     param_names = ("size", "ratio")
     variant = "ratio"

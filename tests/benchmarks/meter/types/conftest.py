@@ -11,7 +11,7 @@ from benchmarks.meter.gpu.nvml import Throttle
 from benchmarks.meter.measure.memory import peak_probe
 from benchmarks.meter.measure.variants import STORE_VARIABLE
 from benchmarks.meter.types import measured
-from tests.benchmarks.meter.types.cells import Variants
+from tests.benchmarks.meter.types.cells import SumVariants
 
 
 @pytest.fixture(autouse=True)
@@ -74,5 +74,5 @@ def fake_clock(monkeypatch):
 def store(tmp_path, monkeypatch):
     folder = tmp_path / "store"
     monkeypatch.setenv(STORE_VARIABLE, str(folder))
-    monkeypatch.setattr(Variants, "groups", ())
+    monkeypatch.setattr(SumVariants, "groups", ())
     return folder

@@ -13,19 +13,19 @@ from benchmarks.meter.types import nvml as nvml_types
 from benchmarks.meter.types.nvml import Energy, NvmlMemory, calls_in
 from benchmarks.meter.types.paired import Paired
 from benchmarks.meter.types.register import CudaTime
-from tests.benchmarks.meter.types.cells import Suite, Variants, made, run
+from tests.benchmarks.meter.types.cells import SumVariants, TimedSuite, made, run
 
 
 @pytest.mark.usefixtures("fake_clock")
 def test_a_cell_measured_while_the_gpu_was_too_hot_is_marked(notes):
-    run(made(CudaTime, Suite, "cudatime_x", repeat=3, warmup_time=0, l2="hot"))
+    run(made(CudaTime, TimedSuite, "cudatime_x", repeat=3, warmup_time=0, l2="hot"))
     (note,) = notes()
     assert (note["marked"], note["throttle"], note["l2"]) == (True, ["idle", "hw thermal"], "hot")
 
 
 @pytest.mark.parametrize(("kind", "method"), [(CudaTime, "cudatime_x"), (Paired, "paired_x")])
 def test_a_cell_notes_the_clock_and_how_calls_got_to_the_gpu(notes, fake_clock, kind, method):
-    class Queued(Suite if kind is CudaTime else Variants):
+    class Queued(TimedSuite if kind is CudaTime else SumVariants):
         queue = "full"
 
         def paired_x(self, _size):
@@ -53,7 +53,7 @@ def test_a_driver_that_fails_to_tell_costs_no_number(monkeypatch):
 @pytest.mark.parametrize("kind", [NvmlMemory, Energy])
 def test_what_needs_a_gpu_is_n_a_without_one(notes, monkeypatch, kind):
     monkeypatch.setattr(nvml_types, "first_device", lambda: None)
-    assert math.isnan(run(made(kind, Suite, "cudatime_x")))
+    assert math.isnan(run(made(kind, TimedSuite, "cudatime_x")))
     assert "GPU" in notes()[0]["reason"]
 
 

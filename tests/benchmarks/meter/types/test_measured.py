@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.meter.types import measured
 from benchmarks.meter.types.register import CudaTime, DeviceMemory
-from tests.benchmarks.meter.types.cells import MIB, QUICK, Suite, made, run
+from tests.benchmarks.meter.types.cells import MIB, QUICK, TimedSuite, made, run
 
 
 def history(benchmark):
@@ -17,7 +17,7 @@ def history(benchmark):
 
 
 def test_a_cell_is_set_up_once_sampled_and_torn_down(notes):
-    benchmark = made(CudaTime, Suite, "cudatime_x", index=3)
+    benchmark = made(CudaTime, TimedSuite, "cudatime_x", index=3)
     result = run(benchmark)
     assert history(benchmark) == ["setup 3 b", "call 3 b", "teardown"]
     assert result["number"] == 1
@@ -26,7 +26,7 @@ def test_a_cell_is_set_up_once_sampled_and_torn_down(notes):
     assert notes() == [
         {
             "kind": "cell",
-            "benchmark": "suite.Suite.cudatime_x",
+            "benchmark": "suite.TimedSuite.cudatime_x",
             "params": ["3", "'b'"],
             "device": "cpu",
             "threads": torch.get_num_threads(),
@@ -41,19 +41,21 @@ def test_a_cell_is_set_up_once_sampled_and_torn_down(notes):
 
 
 def test_quick_is_one_call_and_one_sample():
-    benchmark = made(CudaTime, Suite, "cudatime_x", **QUICK)
+    benchmark = made(CudaTime, TimedSuite, "cudatime_x", **QUICK)
     assert len(run(benchmark)["samples"]) == 1
     assert benchmark.func.__self__.made.count("call 1 a") == 1
 
 
 def test_a_number_of_repeats_is_taken_at_its_word():
-    benchmark = made(CudaTime, Suite, "cudatime_x", repeat=17, warmup_time=0)
+    benchmark = made(CudaTime, TimedSuite, "cudatime_x", repeat=17, warmup_time=0)
     assert len(run(benchmark)["samples"]) == 17
 
 
 def test_asv_s_metadata_say_what_the_numbers_are():
     public = {
-        name: value for name, value in vars(made(CudaTime, Suite, "cudatime_x")).items() if name[0] != "_"
+        name: value
+        for name, value in vars(made(CudaTime, TimedSuite, "cudatime_x")).items()
+        if name[0] != "_"
     }
     assert {
         "type": "cudatime",
@@ -63,11 +65,11 @@ def test_asv_s_metadata_say_what_the_numbers_are():
         "rounds": 1,
         "param_names": ["calls", "letter"],
     }.items() <= public.items()
-    assert made(DeviceMemory, Suite, "devicemem_x").unit == "bytes"
+    assert made(DeviceMemory, TimedSuite, "devicemem_x").unit == "bytes"
 
 
 def test_memory_is_the_growth_on_a_cpu(notes):
-    result = run(made(DeviceMemory, Suite, "devicemem_x", index=2))
+    result = run(made(DeviceMemory, TimedSuite, "devicemem_x", index=2))
     if not isinstance(result, dict):
         pytest.skip(notes()[0]["reason"])
     assert statistics.median(result["samples"]) == pytest.approx(24 * MIB, abs=MIB)
@@ -83,7 +85,7 @@ def test_too_little_memory_is_no_failure(notes, monkeypatch, place, error):
     emptied = []
     monkeypatch.setattr(measured, "release", lambda: emptied.append(1))
 
-    class TooLarge(Suite):
+    class TooLarge(TimedSuite):
         pass
 
     def fail(*_):
@@ -116,7 +118,7 @@ def test_a_real_tensor_that_does_not_fit_is_n_a(notes):
 
 
 def test_what_a_setup_lacks_is_the_reason(notes, capsys):
-    class Lacking(Suite):
+    class Lacking(TimedSuite):
         def setup(self, *_cell):
             raise NotImplementedError("this commit has no kernels")
 
@@ -126,7 +128,7 @@ def test_what_a_setup_lacks_is_the_reason(notes, capsys):
 
 
 def test_an_error_of_the_benchmark_stays_a_failure():
-    class Broken(Suite):
+    class Broken(TimedSuite):
         def cudatime_x(self, *_cell):
             raise NotImplementedError("no kernel for this type")
 
@@ -135,7 +137,7 @@ def test_an_error_of_the_benchmark_stays_a_failure():
 
 
 def test_skipped_parameters_are_neither_set_up_nor_noted(notes):
-    class Skipping(Suite):
+    class Skipping(TimedSuite):
         skip_params = ((1, "a"),)
 
     benchmark = made(CudaTime, Skipping, "cudatime_x")
@@ -149,7 +151,7 @@ def test_skipped_parameters_are_neither_set_up_nor_noted(notes):
 )
 def test_what_is_not_finite_never_reaches_asv(notes, monkeypatch, values, kept):
     monkeypatch.setattr(CudaTime, "take", lambda *_: values)
-    result = run(made(CudaTime, Suite, "cudatime_x"))
+    result = run(made(CudaTime, TimedSuite, "cudatime_x"))
     if kept:
         assert result == {"samples": kept, "number": 1}
     else:

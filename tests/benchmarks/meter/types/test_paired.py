@@ -1,4 +1,4 @@
-"""Variants that are measured together."""
+"""SumVariants that are measured together."""
 
 import itertools
 import math
@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from benchmarks.meter.types.paired import Holding, Paired
-from tests.benchmarks.meter.types.cells import MIB, QUICK, Variants, made, run
+from tests.benchmarks.meter.types.cells import MIB, QUICK, SumVariants, made, run
 
 
 def test_the_first_cell_of_a_group_measures_and_the_others_look_up(store, notes):
-    first, second, third = (run(made(Paired, Variants, "paired_x", index)) for index in (4, 3, 5))
-    assert Variants.groups == (20,)
+    first, second, third = (run(made(Paired, SumVariants, "paired_x", index)) for index in (4, 3, 5))
+    assert SumVariants.groups == (20,)
     assert statistics.median(first["samples"]) < statistics.median(second["samples"])
     assert len(first["samples"]) == len(second["samples"])
     assert math.isnan(third)
@@ -57,14 +57,14 @@ def fails_every_other_time():
 @pytest.mark.usefixtures("store")
 @pytest.mark.parametrize("offered", [no_room_to_build, no_room_together])
 def test_a_group_that_does_not_fit_is_tried_once(notes, offered):
-    class TooLarge(Variants):
+    class TooLarge(SumVariants):
         def paired_x(self, size):
-            Variants.groups += (size,)
+            SumVariants.groups += (size,)
             return offered()
 
     for index in (3, 4, 5):
         assert math.isnan(run(made(Paired, TooLarge, "paired_x", index)))
-    assert Variants.groups == (20,)
+    assert SumVariants.groups == (20,)
     assert [(note["kind"], note["params"], note["reason"]) for note in notes()] == [
         ("skipped", ["20", ratio], "out of memory: CUDA out of memory.") for ratio in ("0", "0.5", "0.9")
     ]
@@ -72,44 +72,44 @@ def test_a_group_that_does_not_fit_is_tried_once(notes, offered):
 
 @pytest.mark.usefixtures("store")
 def test_an_error_of_a_group_stays_a_failure_of_each_cell():
-    class Broken(Variants):
+    class Broken(SumVariants):
         def paired_x(self, size):
-            Variants.groups += (size,)
+            SumVariants.groups += (size,)
             raise RuntimeError("no kernel for this type")
 
     for index in (3, 4):
         with pytest.raises(RuntimeError, match="no kernel"):
             run(made(Paired, Broken, "paired_x", index))
-    assert Variants.groups == (20, 20)
+    assert SumVariants.groups == (20, 20)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("store")
 def test_another_group_another_version_and_a_second_round_measure_anew():
-    class Rewritten(Variants):
+    class Rewritten(SumVariants):
         version = "2"
 
     def measure(suite, index):
         benchmark = made(Paired, suite, "paired_x", index, **QUICK)
-        benchmark.name = "suite.Variants.paired_x"
+        benchmark.name = "suite.SumVariants.paired_x"
         return run(benchmark)
 
-    for suite, index in ((Variants, 0), (Variants, 3), (Variants, 0), (Variants, 4)):
+    for suite, index in ((SumVariants, 0), (SumVariants, 3), (SumVariants, 0), (SumVariants, 4)):
         measure(suite, index)
-    assert Variants.groups == (10, 20, 10)
+    assert SumVariants.groups == (10, 20, 10)
     measure(Rewritten, 1)
     assert Rewritten.groups == (10, 20, 10, 10)
 
 
 def test_without_a_store_each_cell_measures(monkeypatch):
-    monkeypatch.setattr(Variants, "groups", ())
+    monkeypatch.setattr(SumVariants, "groups", ())
     for index in (0, 1):
-        assert len(run(made(Paired, Variants, "paired_x", index, **QUICK))["samples"]) == 1
-    assert Variants.groups == (10, 10)
+        assert len(run(made(Paired, SumVariants, "paired_x", index, **QUICK))["samples"]) == 1
+    assert SumVariants.groups == (10, 10)
 
 
 def test_memory_is_compared_by_growth(notes):
-    class Sizes(Variants):
+    class Sizes(SumVariants):
         measure = "memory"
         repeat = (6, 12, 1.0)
 
@@ -131,7 +131,7 @@ def test_memory_is_compared_by_growth(notes):
 
 
 def test_memory_that_a_variant_holds_counts_with_its_growth(notes):
-    class Held(Variants):
+    class Held(SumVariants):
         measure = "memory"
         repeat = (6, 12, 1.0)
 
@@ -145,7 +145,7 @@ def test_memory_that_a_variant_holds_counts_with_its_growth(notes):
 
 
 def test_a_variant_that_is_not_offered_is_n_a(notes):
-    class Fewer(Variants):
+    class Fewer(SumVariants):
         def paired_x(self, _size):
             return {0: lambda: None}
 
@@ -154,7 +154,7 @@ def test_a_variant_that_is_not_offered_is_n_a(notes):
 
 
 def test_a_variant_that_is_not_a_parameter_is_an_error():
-    class Other(Variants):
+    class Other(SumVariants):
         def paired_x(self, _size):
             return {"dense": lambda: None}
 
@@ -171,15 +171,15 @@ def test_a_variant_that_is_not_a_parameter_is_an_error():
     ],
 )
 def test_a_suite_that_contradicts_itself_is_told_at_once(attribute, value, complaint):
-    contradicting = type("Contradicting", (Variants,), {attribute: value})
+    contradicting = type("Contradicting", (SumVariants,), {attribute: value})
     with pytest.raises(ValueError, match=complaint):
         made(Paired, contradicting, "paired_x")
 
 
 def test_asv_check_knows_that_the_variant_is_no_argument(tmp_path):
-    assert made(Paired, Variants, "paired_x").check(tmp_path)
+    assert made(Paired, SumVariants, "paired_x").check(tmp_path)
 
-    class TooMany(Variants):
+    class TooMany(SumVariants):
         def paired_x(self, _size, _ratio):
             return {}
 
