@@ -15,7 +15,7 @@ from benchmarks.kernel_table.rates import MachineRates
 from benchmarks.kernel_table.records import CaseRecord, ContenderResult, KernelTable
 from benchmarks.kernel_table.registry import OPERATIONS
 
-WIDTH = 108
+WIDTH = 110
 """Columns that the grids need."""
 
 _MISSING = "-"

@@ -14,8 +14,10 @@ from perfmamba.table import Column, Table, Value
 
 _DEFINITIONS = (
     "Time is the sum of {durations}.",
-    "Allocated is the sum of all allocations, peak the highest live memory at one of them, growth its highest "
-    "rise since the range began, escaped what the range did not free. MB is 1e6 bytes.",
+    (
+        "Allocated is the sum of all allocations, peak the highest live memory at one of them, growth its "
+        "highest rise since the range began, escaped what the range did not free. MB is 1e6 bytes."
+    ),
 )
 _MEMORY = "Memory (MB)"
 _LONGEST_LABEL, _SHORTEST_LABEL = 100, 20

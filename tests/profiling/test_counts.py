@@ -136,8 +136,16 @@ def prefill_as_executed(config: MambaConfig | Mamba2Config, batch: int, seqlen: 
     taps = config.conv_kernel
     products = as_executed(counted, config, batch * (max(seqlen, taps) + taps - 1))
     if isinstance(config, Mamba2Config) and Version(transformers.__version__) < Version("5.18"):
-        products["ssm"] = 0  # broadcast products and sums, which torch does not count
+        # the scan is broadcast products and sums, which torch does not count; a bridge's matrices it does
+        products["ssm"] = bridge_flops(config) * batch * seqlen
     return products
+
+
+def bridge_flops(config: Mamba2Config) -> int:
+    """Of the matrices of a bridge, all layers, for one position; 0 without a bridge."""
+    matrices = {"lstsq": 1, "balanced": 2}[config.bridge] if isinstance(config, BridgedMamba2Config) else 0
+    entries = getattr(config, "projected_state_size", 0)
+    return 2 * matrices * config.num_hidden_layers * config.n_groups * entries * config.state_size
 
 
 def step_as_executed(config: MambaConfig | Mamba2Config, batch: int) -> dict[str, int]:
