@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from benchmarks.kernel_table.cases import Draw
+    from benchmarks.kernel_table.draw import Draw
 
 CHANNELS, TAPS = 1536, 4
 """Of both models."""

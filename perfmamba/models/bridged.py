@@ -63,9 +63,14 @@ class BridgedMamba2Config(Mamba2Config):
         return cls(**(values | changed))
 
     @property
+    def mixes_b(self) -> bool:
+        """Whether B has a matrix too, not C alone."""
+        return self.bridge == "balanced"
+
+    @property
     def b_entries(self) -> int:
         """Entries of B in each group before the bridge."""
-        return self.state_size if self.bridge == "lstsq" else self.projected_state_size
+        return self.projected_state_size if self.mixes_b else self.state_size
 
 
 class StateBridge(nn.Module):
@@ -80,7 +85,7 @@ class StateBridge(nn.Module):
         super().__init__()
         shape = (config.n_groups, config.projected_state_size, config.state_size)
         self.groups = config.n_groups
-        self.b = nn.Parameter(torch.empty(shape)) if config.bridge == "balanced" else None
+        self.b = nn.Parameter(torch.empty(shape)) if config.mixes_b else None
         self.c = nn.Parameter(torch.empty(shape))
 
     def forward(self, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:

@@ -143,7 +143,7 @@ def prefill_as_executed(config: MambaConfig | Mamba2Config, batch: int, seqlen: 
 
 def bridge_flops(config: Mamba2Config) -> int:
     """Of the matrices of a bridge, all layers, for one position; 0 without a bridge."""
-    matrices = {"lstsq": 1, "balanced": 2}[config.bridge] if isinstance(config, BridgedMamba2Config) else 0
+    matrices = 1 + config.mixes_b if isinstance(config, BridgedMamba2Config) else 0
     entries = getattr(config, "projected_state_size", 0)
     return 2 * matrices * config.num_hidden_layers * config.n_groups * entries * config.state_size
 

@@ -21,7 +21,7 @@ from benchmarks.kernel_table.operation import (
 )
 
 if TYPE_CHECKING:
-    from benchmarks.kernel_table.cases import Draw
+    from benchmarks.kernel_table.draw import Draw
 
 _OPTIONS = {"activation": "silu"}
 _SUITE_STATES = {"quick": (128,), "paper": (128,)}

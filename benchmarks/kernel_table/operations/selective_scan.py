@@ -22,7 +22,7 @@ from benchmarks.kernel_table.operation import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from benchmarks.kernel_table.cases import Draw
+    from benchmarks.kernel_table.draw import Draw
 
 _OPTIONS = {"delta_softplus": True}
 _BEARABLE_POSITIONS = 2048

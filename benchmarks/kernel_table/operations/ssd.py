@@ -24,7 +24,7 @@ from benchmarks.kernel_table.operation import (
 )
 
 if TYPE_CHECKING:
-    from benchmarks.kernel_table.cases import Draw
+    from benchmarks.kernel_table.draw import Draw
 
 _OPTIONS = {"dt_softplus": True}
 _BEARABLE_BYTES = 8e9

@@ -134,6 +134,6 @@ def dimensions(config: Any) -> Dimensions:
         n_heads=config.num_heads,
         n_groups=config.n_groups,
         chunk_size=config.chunk_size,
-        bridged_b=bridged if bridged and config.bridge == "balanced" else None,
+        bridged_b=bridged if bridged and config.mixes_b else None,
         bridged_c=bridged,
     )
