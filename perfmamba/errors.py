@@ -1,7 +1,13 @@
-"""Every error this package raises for its users, in one hierarchy.
+"""Every error that this package raises for its users, and how to quote an error of another package.
 
-The command line turns a `PerfMambaError` into one line on stderr and exit code 2. A message says what
-was wrong, with the value, and what to do about it.
+    PerfMambaError          a user can act on it
+     +-- InputError         an argument or a file holds a value that cannot be used
+     +-- ModelError         a model is unknown, or cannot be loaded, run or pruned
+     +-- TraceError         a file cannot be read as a trace of the torch profiler
+     +-- DeviceError        the device is absent, or cannot do what was asked
+
+A message says what was wrong, with the value, and what to do about it. The command line prints it as one line
+on stderr and exits with code 2.
 """
 
 
@@ -14,16 +20,15 @@ class InputError(PerfMambaError):
 
 
 class ModelError(PerfMambaError):
-    """A model is unknown, or its folder or checkpoint cannot be loaded."""
+    """A model is unknown, or it cannot be loaded, run or pruned."""
 
 
 class TraceError(PerfMambaError):
-    """A trace is not readable as a Kineto trace.
+    """A file cannot be read as a trace of the torch profiler.
 
     Attributes:
         path: the trace as the user named it.
-        offset: byte offset in the (decompressed) text where reading failed; None when the file as a
-            whole is wrong.
+        offset: the byte of the decompressed text at which reading failed; None if the whole file is wrong.
     """
 
     def __init__(self, message: str, *, path: str, offset: int | None = None) -> None:
@@ -38,6 +43,9 @@ class DeviceError(PerfMambaError):
 
 
 def reason(error: BaseException) -> str:
-    """What an error of another package says, in one line: its first, or its name if it says nothing."""
-    said = str(error).strip()
-    return said.splitlines()[0] if said else type(error).__name__
+    """Return what an error of another package says, in one line.
+
+    This is what the operating system says, or the first line of the message, or the name of the class.
+    """
+    said = getattr(error, "strerror", None) or str(error).strip()
+    return str(said).splitlines()[0] if said else type(error).__name__

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from perfmamba.errors import InputError
+from perfmamba.errors import InputError, reason
 from perfmamba.evaluation.measures import MeasureName
 from perfmamba.evaluation.study import Variant, VariantResult
 from perfmamba.files import make_folder, replacing
@@ -71,7 +71,7 @@ def read_study(folder: Path) -> tuple[Settings, tuple[VariantResult, ...]]:
     except FileNotFoundError as error:
         raise InputError(f"{folder} holds no study (no {SETTINGS})") from error
     except (OSError, msgspec.DecodeError) as error:
-        raise InputError(f"cannot read the study in {folder}: {error}") from error
+        raise InputError(f"cannot read the study in {folder}: {reason(error)}") from error
 
 
 def append_result(folder: Path, result: VariantResult) -> None:
@@ -85,7 +85,7 @@ def append_result(folder: Path, result: VariantResult) -> None:
         with path.open("ab") as file:
             file.write(msgspec.json.encode(result) + b"\n")
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+        raise InputError(f"cannot write {path}: {reason(error)}") from error
 
 
 def missing(

@@ -204,7 +204,7 @@ def _read_config(folder: Path, name: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise ModelError(f"{name}: no config.json in this folder; give a checkpoint folder") from None
     except (OSError, ValueError) as error:
-        raise ModelError(f"{name}: config.json cannot be read: {error}") from error
+        raise ModelError(f"{name}: config.json cannot be read: {reason(error)}") from error
     if not isinstance(config, dict):
         raise ModelError(f"{name}: config.json holds a {type(config).__name__}, not an object")
     return config

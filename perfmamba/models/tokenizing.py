@@ -99,7 +99,7 @@ def encoded_blocks(path: Path, encoder: TextEncoder) -> Iterator[list[int]]:
             "token arrays are files that end in .npy"
         ) from error
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+        raise InputError(f"cannot read {path}: {reason(error)}") from error
 
 
 def text_blocks(file: TextIO) -> Iterator[str]:

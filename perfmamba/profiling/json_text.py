@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from perfmamba.errors import TraceError
+from perfmamba.errors import TraceError, reason
 from perfmamba.profiling.source import Source
 
 T = TypeVar("T")
@@ -179,7 +179,7 @@ class JsonText:
             offset = self.offset + len(characters[self._at : error.pos].encode())
             raise self.error(f"not JSON: {error.msg}", offset) from None
         except (ValueError, RecursionError) as error:
-            raise self.error(f"not JSON that can be read ({error})") from None
+            raise self.error(f"not JSON that can be read ({reason(error)})") from None
         if end == len(characters) and characters[end - 1] not in '"}]' and not self._at_end:
             raise _IncompleteError  # a number may have more digits
         self._move_to(end)

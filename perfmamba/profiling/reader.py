@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from perfmamba.errors import reason
 from perfmamba.profiling.columns import ColumnBuilder
 from perfmamba.profiling.events import EventDecoder, Kind
 from perfmamba.profiling.json_text import Element, JsonText, TruncatedError
@@ -122,7 +123,9 @@ class _Reader:
         try:
             self.columns.add(self._converted(event))
         except (msgspec.ValidationError, OverflowError) as error:
-            raise self._text.error(f"not a trace: an event of a wrong form ({error})", offset) from None
+            raise self._text.error(
+                f"not a trace: an event of a wrong form ({reason(error)})", offset
+            ) from None
 
     def _converted(self, event: dict[str, Any]) -> dict[Kind, list[Any]]:
         try:

@@ -13,7 +13,7 @@ import msgspec
 
 from perfmamba.components import Generation
 from perfmamba.environment import Environment
-from perfmamba.errors import InputError
+from perfmamba.errors import InputError, reason
 from perfmamba.files import replacing
 from perfmamba.profiling.contention import CpuUse
 from perfmamba.profiling.counts import Mode
@@ -158,7 +158,7 @@ def remove_files(folder: Path, cell: ProfileCell) -> None:
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
-            raise InputError(f"cannot replace {path}: {error.strerror or error}") from error
+            raise InputError(f"cannot replace {path}: {reason(error)}") from error
 
 
 def write_result(folder: Path, result: ProfileResult) -> None:
@@ -181,7 +181,7 @@ def read_result(path: Path) -> ProfileResult:
         return msgspec.json.decode(path.read_bytes(), type=ProfileResult)
     except (OSError, msgspec.MsgspecError) as error:
         raise InputError(
-            f"{path}: not a profiling result: {error}; move it elsewhere or profile again"
+            f"{path}: not a profiling result: {reason(error)}; move it elsewhere or profile again"
         ) from error
 
 

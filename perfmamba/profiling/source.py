@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from perfmamba.errors import TraceError
+from perfmamba.errors import TraceError, reason
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WBITS = 31
@@ -60,7 +60,7 @@ class Source:
         except OSError as error:
             raise _unreadable(self.path, error) from None
         except zlib.error as error:
-            raise TraceError(f"the gzip data is corrupt ({error})", path=self.path) from None
+            raise TraceError(f"the gzip data is corrupt ({reason(error)})", path=self.path) from None
 
     def _inflate_into(self, buffer: memoryview) -> int:
         assert self._inflater is not None
@@ -105,4 +105,4 @@ def _unreadable(path: str, error: OSError) -> TraceError:
         IsADirectoryError: "is a directory, not a trace file",
         PermissionError: "no permission to read it",
     }
-    return TraceError(reasons.get(type(error), error.strerror or str(error)), path=path)
+    return TraceError(reasons.get(type(error), reason(error)), path=path)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 import perfmamba
-from perfmamba.errors import InputError, ModelError
+from perfmamba.errors import InputError, ModelError, reason
 from perfmamba.files import replacing
 from perfmamba.models.scan_inputs import ScanInputs, observe_scans
 from perfmamba.pruning.checked import CheckedModel, checked_model
@@ -115,7 +115,7 @@ class Activity:
                     for number in range(int(about["layers"]))
                 )
         except (OSError, SafetensorError) as error:
-            raise InputError(f"{path}: not readable as an activity file: {error}") from error
+            raise InputError(f"{path}: not readable as an activity file: {reason(error)}") from error
         return cls(layers, int(about["tokens"]), json.loads(about["provenance"]))
 
 

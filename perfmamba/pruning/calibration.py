@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from perfmamba.errors import InputError
+from perfmamba.errors import InputError, reason
 from perfmamba.models.tokenizing import BYTES, TextEncoder, encoded_blocks
 from perfmamba.pruning.data_sets import HUB, HUB_FORM, open_data_set
 
@@ -136,7 +136,7 @@ def _array(file: Path, seqlen: int) -> Iterator[Tensor]:
     try:
         tokens = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{file.name} is not readable as a .npy array: {error}") from error
+        raise InputError(f"{file.name} is not readable as a .npy array: {reason(error)}") from error
     if tokens.ndim not in {1, 2} or not np.issubdtype(tokens.dtype, np.integer):
         raise InputError(
             f"{file.name} holds {tokens.dtype} in {tokens.ndim} dimensions; "

@@ -19,7 +19,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from perfmamba.errors import InputError
+from perfmamba.errors import InputError, reason
 
 Definitions = Mapping[str, Mapping[str, Any]]
 """What asv knows of each benchmark, by full name: `param_names`, `params`, `version`, `unit` and more."""
@@ -270,7 +270,7 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+        raise InputError(f"{path} cannot be read: {reason(error)}") from error
 
 
 def _read_notes(path: Path) -> Iterable[Note]:
