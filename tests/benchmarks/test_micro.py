@@ -10,7 +10,7 @@ from inspect import getmembers, isfunction
 from pathlib import Path
 
 import pytest
-from perfmamba_kernels import reference
+from perfmamba_kernels import reference, torch_backend
 
 import benchmarks
 from benchmarks.micro import test_kernels as kernels
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 KERNELS = {
     name
     for name, function in getmembers(reference, isfunction)
-    if function.__module__ == reference.__name__ and not name.startswith("_")
+    if function.__module__ == reference.__name__ and hasattr(torch_backend, name)
 }
 
 WRONG_BY_A_THOUSANDTH = f"""
