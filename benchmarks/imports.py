@@ -13,11 +13,11 @@ class ImportTime:
     repeat = 3
     version = "1"
 
-    def setup(self, module):
+    def setup(self, module: str) -> None:
         try:
             import_module(module)
         except ImportError as error:
             raise NotImplementedError(str(error)) from error
 
-    def timeraw_import(self, module):
+    def timeraw_import(self, module: str) -> str:
         return f"import {module}"

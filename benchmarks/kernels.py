@@ -117,8 +117,8 @@ class _Scan(_Kernel):
         return checked_calls(operation, batch, seqlen, states)
 
     # asv looks for attributes at the function first
-    paired_memory.measure = "memory"  # type: ignore[attr-defined]
-    paired_memory.repeat = (6, 6, 10.0)  # type: ignore[attr-defined]
+    paired_memory.measure = "memory"
+    paired_memory.repeat = (6, 6, 10.0)
 
 
 class Ssd(_Scan):

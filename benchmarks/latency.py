@@ -25,12 +25,12 @@ class Latency:
     warmup_time = PROFILE.warmup_seconds
     timeout = PROFILE.timeout
 
-    def setup(self, model, _backend, mode, batch, seqlen):
+    def setup(self, model: str, _backend: str, mode: str, batch: int, seqlen: int) -> None:
         require_models()
         require_short_loop(model, seqlen, MOST_STEPS)
         self.forward = checked_forward(loaded(model), batch, mode, seqlen)
 
-    def cudatime_forward(self, *_cell):
+    def cudatime_forward(self, *_cell: object) -> None:
         self.forward()
 
 
@@ -43,12 +43,12 @@ class PeakMemory:
     repeat = (6, 6, 10.0)
     timeout = PROFILE.timeout
 
-    def setup(self, model, _backend, batch, seqlen):
+    def setup(self, model: str, _backend: str, batch: int, seqlen: int) -> None:
         require_models()
         require_short_loop(model, seqlen, MOST_STEPS)
         self.forward = prefill(loaded(model), batch, seqlen)
 
-    def devicemem_prefill(self, *_cell):
+    def devicemem_prefill(self, *_cell: object) -> None:
         self.forward()
 
 
@@ -61,13 +61,13 @@ class Device:
     version = "1"
     timeout = PROFILE.timeout
 
-    def setup(self, model, _backend, batch, seqlen):
+    def setup(self, model: str, _backend: str, batch: int, seqlen: int) -> None:
         require_models()
         require_short_loop(model, seqlen, MOST_STEPS)
         self.forward = prefill(loaded(model), batch, seqlen)
 
-    def nvmlmem_prefill(self, *_cell):
+    def nvmlmem_prefill(self, *_cell: object) -> None:
         self.forward()
 
-    def energy_prefill(self, *_cell):
+    def energy_prefill(self, *_cell: object) -> None:
         self.forward()

@@ -7,7 +7,9 @@ it). The configurations are spelled out in `workload`: asv tells cells apart by 
 must not depend on the bridges that a commit has.
 """
 
+from collections.abc import Callable
 from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.meter.measure.clocks import device
 from benchmarks.meter.types.paired import Holding
@@ -22,6 +24,10 @@ from benchmarks.workload import (
     require_state_sizes,
     tokens,
 )
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel
 
 try:
     from perfmamba.models import use_backend
@@ -38,6 +44,9 @@ MAMBA2 = tuple(model for model in MODELS if model.startswith("mamba2-"))
 OURS = "triton" if device() == "cuda" else "torch"
 WITHOUT_BRIDGE = ("pruned", "masked")
 
+CallsByRatio = dict[float, Callable[[], object]]
+"""A call for each pruning ratio."""
+
 
 def require_measurable(backend: str, configuration: str) -> None:
     """Skip the benchmark on commits that cannot build it, and bridges on transformers' own functions."""
@@ -47,7 +56,7 @@ def require_measurable(backend: str, configuration: str) -> None:
         raise NotImplementedError(message)
 
 
-def prepared(model: str, ratio: float, configuration: str, backend: str):
+def prepared(model: str, ratio: float, configuration: str, backend: str) -> "PreTrainedModel":
     """A model with a share of its states taken, run by a backend.
 
     Without our backends or surgery (an old commit) only what transformers runs can be built, and only
@@ -61,7 +70,7 @@ def prepared(model: str, ratio: float, configuration: str, backend: str):
 
 
 @cache
-def _variant(model: str, ratio: float, configuration: str, backend: str):
+def _variant(model: str, ratio: float, configuration: str, backend: str) -> "PreTrainedModel":
     built = fresh_model(model, ratio if configuration == "pruned" else 0.0)
     if ratio and configuration != "pruned":
         selection = select_highest(scores_without_data(built, "random"), ratio=ratio, score="random")
@@ -94,10 +103,12 @@ class StateSize:
     compared = False
     timeout = 2 * PROFILE.timeout
 
-    def setup(self, _model, backend, configuration, *_group):
+    def setup(self, _model: str, backend: str, configuration: str, *_group: object) -> None:
         require_measurable(backend, configuration)
 
-    def paired_prefill(self, model, backend, configuration, batch, seqlen):
+    def paired_prefill(
+        self, model: str, backend: str, configuration: str, batch: int, seqlen: int
+    ) -> CallsByRatio:
         return {
             ratio: checked_forward(prepared(model, ratio, configuration, backend), batch, "prefill", seqlen)
             for ratio in PROFILE.ratios
@@ -106,9 +117,11 @@ class StateSize:
     paired_prefill.repeat = (10, 100, PROFILE.seconds)
     paired_prefill.warmup_time = PROFILE.warmup_seconds
 
-    def paired_memory(self, model, backend, configuration, batch, seqlen):
+    def paired_memory(
+        self, model: str, backend: str, configuration: str, batch: int, seqlen: int
+    ) -> CallsByRatio:
         """Peak of a prefill, the weights included."""
-        calls = {}
+        calls: CallsByRatio = {}
         for ratio in PROFILE.ratios:
             built = prepared(model, ratio, configuration, backend)
             calls[ratio] = Holding(prefill(built, batch, seqlen), weight_bytes(built))
@@ -138,10 +151,10 @@ class DecodeStateSize:
     compared = False
     timeout = 2 * PROFILE.timeout
 
-    def setup(self, *_group):
+    def setup(self, *_group: object) -> None:
         require_state_sizes()
 
-    def paired_step(self, *cell):
+    def paired_step(self, *cell: Any) -> CallsByRatio:
         model, backend, configuration, mode, batch, seqlen = cell
         return {
             ratio: checked_forward(prepared(model, ratio, configuration, backend), batch, mode, seqlen)
@@ -152,6 +165,6 @@ class DecodeStateSize:
     paired_step.warmup_time = PROFILE.warmup_seconds
 
 
-def weight_bytes(model) -> int:
+def weight_bytes(model: "nn.Module") -> int:
     """The size of the weights; shared ones count once."""
     return sum(weight.nbytes for weight in model.parameters())

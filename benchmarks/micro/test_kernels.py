@@ -1,8 +1,8 @@
 """The kernels at the shapes of the 130m models: a short prefill and one decoded token, batch 1.
 
-Every operation, as the reference has it and as the torch backend does, is first held against its closed form,
-then timed. A step updates its state in place, so
-while it is timed its state goes on to the fixed point of a constant input: no value in it vanishes.
+Every operation of the reference and of the torch backend is first compared with its closed form, then timed.
+A step updates its state in place. While it is timed, the state moves to the fixed point of a constant input,
+so no value in it vanishes.
 """
 
 from collections.abc import Callable
@@ -20,6 +20,14 @@ from benchmarks.micro.closed_forms import attended, convolved, scanned
 POSITIONS, TAPS = 64, 4
 MAMBA1_CHANNELS, MAMBA1_STATES = 1536, 16
 MAMBA2_HEADS, MAMBA2_HEAD_DIM, MAMBA2_STATES = 24, 64, 128
+
+TimeCall = Callable[[Callable[[], object]], object]
+"""The fixture of pytest-benchmark, which has no types: times a call."""
+DrawNormal = Callable[..., Tensor]
+"""Normal random numbers of the shape that it is given."""
+BackendOperation = Callable[[str], Callable[..., Any]]
+"""An operation of one backend, by name."""
+
 CONV_CHANNELS = {
     "mamba-130m": MAMBA1_CHANNELS,
     "mamba2-130m": MAMBA2_HEADS * MAMBA2_HEAD_DIM + 2 * MAMBA2_STATES,  # x, B and C
@@ -29,19 +37,19 @@ conv_channels = pytest.mark.parametrize("channels", CONV_CHANNELS.values(), ids=
 
 
 @pytest.fixture(params=["reference", "torch"])
-def operation(request) -> Callable[..., Callable[..., Any]]:
-    """An operation, by name, of one backend after the other."""
+def operation(request: pytest.FixtureRequest) -> BackendOperation:
+    """The operations of one backend after the other."""
     return lambda name: partial(getattr(perfmamba_kernels, name), backend=request.param)
 
 
 @pytest.fixture
-def draw():
+def draw() -> DrawNormal:
     generator = torch.Generator().manual_seed(0)
     return lambda *shape: torch.randn(*shape, generator=generator)
 
 
-def scan_arguments(draw, positions: int) -> dict[str, Tensor]:
-    """Arguments of `selective_scan`, A as the model initialises it, dt around 0.05."""
+def scan_arguments(draw: DrawNormal, positions: int) -> dict[str, Tensor]:
+    """Arguments of `selective_scan`, A as the model initializes it, dt around 0.05."""
     return {
         "u": draw(1, MAMBA1_CHANNELS, positions),
         "delta": draw(1, MAMBA1_CHANNELS, positions),
@@ -54,8 +62,8 @@ def scan_arguments(draw, positions: int) -> dict[str, Tensor]:
     }
 
 
-def ssd_arguments(draw, positions: int) -> dict[str, Tensor]:
-    """Arguments of `ssd`, A as the model initialises it, dt around 0.05; the model gates elsewhere."""
+def ssd_arguments(draw: DrawNormal, positions: int) -> dict[str, Tensor]:
+    """Arguments of `ssd`, A as the model initializes it, dt around 0.05; the model gates elsewhere."""
     return {
         "x": draw(1, positions, MAMBA2_HEADS, MAMBA2_HEAD_DIM),
         "dt": draw(1, positions, MAMBA2_HEADS),
@@ -67,17 +75,19 @@ def ssd_arguments(draw, positions: int) -> dict[str, Tensor]:
     }
 
 
-def assert_matches(actual, expected) -> None:
+def assert_matches(actual: object, expected: object) -> None:
     """In float32, after sums over up to 128 states and 64 positions in another order."""
     assert_close(actual, expected, rtol=1e-4, atol=1e-4, check_dtype=False)
 
 
 @conv_channels
-def test_causal_conv1d(benchmark, operation, draw, channels):
+def test_causal_conv1d(
+    benchmark: TimeCall, operation: BackendOperation, draw: DrawNormal, channels: int
+) -> None:
     compute = operation("causal_conv1d")
     x, weight, bias = draw(1, channels, POSITIONS), draw(channels, TAPS), draw(channels)
 
-    def convolve() -> tuple[Tensor, Tensor]:
+    def convolve() -> object:
         return compute(x, weight, bias, activation="silu")
 
     padded = torch.cat([torch.zeros(1, channels, TAPS - 1), x], dim=2)
@@ -86,11 +96,13 @@ def test_causal_conv1d(benchmark, operation, draw, channels):
 
 
 @conv_channels
-def test_causal_conv1d_update(benchmark, operation, draw, channels):
+def test_causal_conv1d_update(
+    benchmark: TimeCall, operation: BackendOperation, draw: DrawNormal, channels: int
+) -> None:
     compute = operation("causal_conv1d_update")
     state, x, weight, bias = draw(1, channels, TAPS), draw(1, channels), draw(channels, TAPS), draw(channels)
 
-    def step() -> Tensor:
+    def step() -> object:
         return compute(x, state, weight, bias, activation="silu")
 
     window = torch.cat([state[:, :, 1:], x[:, :, None]], dim=2)
@@ -99,25 +111,25 @@ def test_causal_conv1d_update(benchmark, operation, draw, channels):
     benchmark(step)
 
 
-def test_selective_scan(benchmark, operation, draw):
+def test_selective_scan(benchmark: TimeCall, operation: BackendOperation, draw: DrawNormal) -> None:
     compute = operation("selective_scan")
     arguments = scan_arguments(draw, POSITIONS)
 
-    def scan() -> tuple[Tensor, Tensor]:
+    def scan() -> object:
         return compute(**arguments, delta_softplus=True)
 
     assert_matches(scan(), scanned(torch.zeros(1, MAMBA1_CHANNELS, MAMBA1_STATES), arguments))
     benchmark(scan)
 
 
-def test_selective_state_update(benchmark, operation, draw):
+def test_selective_state_update(benchmark: TimeCall, operation: BackendOperation, draw: DrawNormal) -> None:
     compute = operation("selective_state_update")
     state = draw(1, MAMBA1_CHANNELS, MAMBA1_STATES)
     arguments = scan_arguments(draw, 1)
     y, after = scanned(state, arguments)
     at_step = [value[..., 0] if value.dim() == 3 else value for value in arguments.values()]
 
-    def step() -> Tensor:
+    def step() -> object:
         return compute(state, *at_step, dt_softplus=True)
 
     assert_matches(step(), y[..., 0])
@@ -125,11 +137,11 @@ def test_selective_state_update(benchmark, operation, draw):
     benchmark(step)
 
 
-def test_ssd(benchmark, operation, draw):
+def test_ssd(benchmark: TimeCall, operation: BackendOperation, draw: DrawNormal) -> None:
     compute = operation("ssd")
     arguments = ssd_arguments(draw, POSITIONS)
 
-    def scan() -> tuple[Tensor, Tensor]:
+    def scan() -> object:
         return compute(**arguments, dt_softplus=True)
 
     first = torch.zeros(1, MAMBA2_HEADS, MAMBA2_HEAD_DIM, MAMBA2_STATES)
@@ -137,14 +149,14 @@ def test_ssd(benchmark, operation, draw):
     benchmark(scan)
 
 
-def test_ssd_update(benchmark, operation, draw):
+def test_ssd_update(benchmark: TimeCall, operation: BackendOperation, draw: DrawNormal) -> None:
     compute = operation("ssd_update")
     state = draw(1, MAMBA2_HEADS, MAMBA2_HEAD_DIM, MAMBA2_STATES)
     arguments = ssd_arguments(draw, 1)
     y, after = attended(state, arguments)
     at_step = {name: value[:, 0] if value.dim() > 1 else value for name, value in arguments.items()}
 
-    def step() -> Tensor:
+    def step() -> object:
         return compute(state, **at_step, dt_softplus=True)
 
     assert_matches(step(), y[:, 0])

@@ -6,9 +6,9 @@ What each must give is known, because the trace is generated: every operator lau
 
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from benchmarks.large_trace import (
@@ -18,10 +18,13 @@ from benchmarks.large_trace import (
     generated_step,
     write_large_trace,
 )
-from perfmamba.profiling import break_down, read_trace
-from perfmamba.profiling.columns import ColumnBuilder
+from perfmamba.profiling import By, Trace, break_down, read_trace
+from perfmamba.profiling.columns import ColumnBuilder, Indices
 from perfmamba.profiling.events import EventDecoder, Kind
 from perfmamba.profiling.nesting import RangeIndex
+
+TimeCall = Callable[..., object]
+"""The fixture of pytest-benchmark, which has no types: times a call with arguments."""
 
 STEPS = 8
 RANGES = LAYERS * len(COMPONENTS)
@@ -31,7 +34,7 @@ ROWS = {"component": len(COMPONENTS), "layer": RANGES, "op": len(COMPONENTS) * O
 
 
 @pytest.fixture(scope="session")
-def path(tmp_path_factory) -> Path:
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One step, as Kineto writes it."""
     path = tmp_path_factory.mktemp("trace") / "one.json"
     write_large_trace(path, generated_step(), 1)
@@ -39,7 +42,7 @@ def path(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def many_path(path) -> Path:
+def many_path(path: Path) -> Path:
     """The step repeated, so that what a file costs once hardly counts."""
     many = path.with_name("many.json")
     write_large_trace(many, generated_step(), (2 * STEPS - 1) * path.stat().st_size // 2)
@@ -47,40 +50,40 @@ def many_path(path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trace(path):
+def trace(path: Path) -> Trace:
     return read_trace(path)
 
 
 @pytest.fixture(scope="session")
-def events_text(path) -> memoryview:
+def events_text(path: Path) -> memoryview:
     """The list of its events, without the metadata before them."""
     return memoryview(json.dumps(json.loads(path.read_bytes())["traceEvents"][1:]).encode())
 
 
-def assert_complete(trace, steps: int) -> None:
+def assert_complete(trace: Trace, steps: int) -> None:
     assert trace.kernels.duration_ns.tolist() == [KERNEL_NS] * KERNELS * steps
     assert len(trace.launches) == KERNELS * steps
     assert len(trace.memory) == 2 * KERNELS * steps
 
 
-def test_read_one_step(benchmark, path):
+def test_read_one_step(benchmark: TimeCall, path: Path) -> None:
     assert_complete(read_trace(path), 1)
     benchmark(read_trace, path)
 
 
-def test_read_many_steps(benchmark, many_path):
+def test_read_many_steps(benchmark: TimeCall, many_path: Path) -> None:
     assert_complete(read_trace(many_path), STEPS)
     benchmark(read_trace, many_path)
 
 
-def test_read_many_steps_gzip(benchmark, many_path, tmp_path):
+def test_read_many_steps_gzip(benchmark: TimeCall, many_path: Path, tmp_path: Path) -> None:
     compressed = tmp_path / "many.json.gz"
     compressed.write_bytes(gzip.compress(many_path.read_bytes(), compresslevel=6))
     assert_complete(read_trace(compressed), STEPS)
     benchmark(read_trace, compressed)
 
 
-def test_decode_events(benchmark, events_text):
+def test_decode_events(benchmark: TimeCall, events_text: memoryview) -> None:
     decoder = EventDecoder()
     counts = {kind: len(events) for kind, events in decoder.decode(events_text).items() if events}
     assert counts == {
@@ -95,7 +98,7 @@ def test_decode_events(benchmark, events_text):
     benchmark(decoder.decode, events_text)
 
 
-def test_build_columns(benchmark, events_text, trace):
+def test_build_columns(benchmark: TimeCall, events_text: memoryview, trace: Trace) -> None:
     events = EventDecoder().decode(events_text)
 
     def build() -> ColumnBuilder:
@@ -109,10 +112,10 @@ def test_build_columns(benchmark, events_text, trace):
     benchmark(build)
 
 
-def test_find_ranges(benchmark, trace):
+def test_find_ranges(benchmark: TimeCall, trace: Trace) -> None:
     launches = trace.launches
 
-    def find() -> np.ndarray:
+    def find() -> Indices:
         return RangeIndex(trace.annotations).innermost(launches.thread, launches.start_ns)
 
     # ranges and launches lie in the file in the order of time
@@ -121,7 +124,7 @@ def test_find_ranges(benchmark, trace):
 
 
 @pytest.mark.parametrize("by", ROWS)
-def test_break_down(benchmark, trace, by):
+def test_break_down(benchmark: TimeCall, trace: Trace, by: By) -> None:
     breakdown = break_down(trace, by)
     assert len(breakdown.rows) == ROWS[by]
     assert {cost.time_ns for cost in breakdown.rows} == {KERNELS * KERNEL_NS // ROWS[by]}
