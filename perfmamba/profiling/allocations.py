@@ -1,7 +1,7 @@
 """How much memory was live, and which allocations outlived the range that made them.
 
-In: the allocations and frees of one kind of device, and the range of each. Out: the same, with what follows
-from their history.
+In: the allocations and frees of one kind of device, and the range of each. Out: a `MemoryHistory`, which adds
+the live bytes and the lifetime of each block.
 """
 
 from dataclasses import dataclass
@@ -17,20 +17,22 @@ Places = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class MemoryHistory:
-    """Allocations and frees.
+    """Allocations and frees, with the live memory after each and the lifetime of each block.
 
     Attributes:
-        range: index of the range that holds each event, else `NOTHING`.
+        range: index of the range that holds each event, or `NOTHING`.
         size_bytes: positive for an allocation, negative for a free.
-        live_bytes: given out on the event's device after it.
-        growth_bytes: how far that is above what was live when the event's range began; without a range,
-            when the window began.
-        window_growth_bytes: the highest live bytes after an allocation, above those when the window began.
-        outlives_range: for an allocation, whether its block is not freed in the same run of the same range;
-            None if blocks have no addresses.
-        outlives_window: for an allocation, whether its block is not freed in the window; None likewise.
-        is_running_sum: whether `live_bytes` had to be summed up from the window's start, for want of the
-            allocator's own count.
+        live_bytes: bytes allocated on the event's device after the event.
+        growth_bytes: `live_bytes` minus the bytes that were live when the event's range began. For an event
+            outside all ranges, minus the bytes that were live when the window began.
+        window_growth_bytes: the highest `live_bytes` after an allocation, minus the bytes that were live when
+            the window began.
+        outlives_range: for an allocation, whether its block is not freed within the same range (the same
+            span, not another of its name); None if the trace has no addresses of blocks.
+        outlives_window: for an allocation, whether its block is still live at the end of the window; None if
+            the trace has no addresses of blocks.
+        is_running_sum: whether `live_bytes` was summed up from the start of the window because the trace
+            lacks the allocator's own count.
     """
 
     range: Indices
@@ -47,7 +49,7 @@ class MemoryHistory:
 
 
 def memory_history(memory: MemoryEvents, owner: Indices, ranges: Spans) -> MemoryHistory:
-    """The history of some memory events; `owner` is the range in `ranges` of each, else `NOTHING`."""
+    """The history of memory events; `owner` is the index in `ranges` of each event's range, or `NOTHING`."""
     is_running_sum = bool((memory.live_bytes < 0).any())
     has_addresses = bool(memory.address.all())
     live = np.empty(len(memory), np.int64) if is_running_sum else memory.live_bytes
@@ -63,7 +65,7 @@ def memory_history(memory: MemoryEvents, owner: Indices, ranges: Spans) -> Memor
         growth[here] = live[here] - at_entry[owner[here]]
         made = here[memory.size_bytes[here] > 0]
         window_growth = max(window_growth, int(live[made].max(initial=before_window)) - before_window)
-        del at_entry, made  # the peak of memory is in the next line
+        del at_entry, made  # the next line is where this function needs the most memory
         event, its_free = _frees(memory, here)
         outlives_window[event] = False
         outlives_range[event] = owner[event] != owner[its_free]
@@ -80,23 +82,27 @@ def memory_history(memory: MemoryEvents, owner: Indices, ranges: Spans) -> Memor
 
 
 def _places_by_device(memory: MemoryEvents) -> list[Places]:
-    """For each device the places of its events, in order of time."""
+    """The places of each device's events, in order of time."""
     if not len(memory):
         return []
     device = (memory.device_type << 16) + memory.device
-    # Stable: at equal times the order of the file counts, which is that of the allocator.
+    # lexsort is stable: events at the same time stay in the order of the file, which is the allocator's.
     order = np.lexsort((memory.time_ns, device))
     return np.split(order, np.flatnonzero(np.diff(device[order])) + 1)
 
 
 def _live_at_entry(time_ns: Integers, live: Integers, before_window: int, ranges: Spans) -> Integers:
-    """For each range what was live just before it began; then, where `NOTHING` points, before the window."""
+    """The bytes that were live just before each range began.
+
+    The last element, to which the index `NOTHING` (-1) points, is for events outside all ranges: the bytes
+    that were live before the window.
+    """
     earlier = np.searchsorted(time_ns, ranges.start_ns, side="left")
     return np.append(np.where(earlier > 0, live[earlier - 1], before_window), before_window)
 
 
 def _frees(memory: MemoryEvents, here: Places) -> tuple[Places, Places]:
-    """Of events in order of time those that a free follows at the same address, and those frees."""
+    """The events that are followed by a free at the same address, and those frees."""
     order = here[np.argsort(memory.address[here], kind="stable")]
     order = order[memory.size_bytes[order] != 0]
     event, following = order[:-1], order[1:]

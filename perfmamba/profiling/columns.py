@@ -1,7 +1,7 @@
-"""A trace as columns: one NumPy array a field, names and threads as small integers.
+"""A trace as columns: one NumPy array for each field, with names and threads as small integers.
 
-In: groups of typed events, a buffer at a time. Out: frozen columns. Time is in integer nanoseconds after
-the trace's own origin (its `baseTimeNanoseconds`, or the Unix epoch), exact to the nanosecond.
+In: groups of typed events, one buffer at a time. Out: frozen columns. Times are integer nanoseconds after the
+trace's own origin (its `baseTimeNanoseconds`, or the Unix epoch), exact to the nanosecond.
 """
 
 from array import array
@@ -26,13 +26,13 @@ _MOST_DIGITS = 15
 
 @dataclass(frozen=True)
 class Spans:
-    """Things that last on a thread: operators, annotations, modules.
+    """Spans of time on threads: operators, annotations, modules.
 
     Attributes:
         name: index into `Trace.names`.
         thread: index into `Trace.threads`.
-        start_ns: when each began.
-        duration_ns: how long each took.
+        start_ns: when each span began.
+        duration_ns: how long each span took.
     """
 
     name: Indices
@@ -45,20 +45,20 @@ class Spans:
 
     @property
     def end_ns(self) -> Integers:
-        """When each ended."""
+        """When each span ended."""
         return self.start_ns + self.duration_ns
 
     def select(self, chosen: npt.NDArray[Any]) -> "Spans":
-        """Those at the indices, or where the mask is true."""
+        """The spans at these indices, or where this mask is true."""
         return Spans(self.name[chosen], self.thread[chosen], self.start_ns[chosen], self.duration_ns[chosen])
 
 
 @dataclass(frozen=True)
 class Kernels(Spans):
-    """Kernels, copies and memsets; the thread is a stream of a device.
+    """Kernels, copies and memsets. Their thread is a stream of a device.
 
     Attributes:
-        correlation: the number of the call that launched each; -1 if not recorded.
+        correlation: the number of the call that launched each kernel; -1 if it is not recorded.
     """
 
     correlation: Integers
@@ -66,13 +66,13 @@ class Kernels(Spans):
 
 @dataclass(frozen=True)
 class Launches:
-    """Calls of the CUDA or HIP runtime or driver, launching or not.
+    """Calls of the CUDA or HIP runtime or driver, including those that launch no kernel.
 
     Attributes:
         name: index into `Trace.names`.
         thread: index into `Trace.threads`.
-        start_ns: when each began.
-        correlation: the number that the launched kernels carry; -1 if not recorded.
+        start_ns: when each call began.
+        correlation: the number that the launched kernels carry; -1 if it is not recorded.
     """
 
     name: Indices
@@ -90,10 +90,11 @@ class MemoryEvents:
 
     Attributes:
         thread: index into `Trace.threads`.
-        time_ns: when.
+        time_ns: when each event happened.
         size_bytes: positive for an allocation, negative for a free.
-        live_bytes: what the allocator had given out on that device after the event; -1 in traces of 2021.
-        address: of the block; 0 in traces of 2021.
+        live_bytes: bytes that the allocator had handed out on that device after the event; -1 in traces of
+            2021, which lack them.
+        address: address of the block; 0 in traces of 2021, which lack it.
         device_type: 0 CPU, 1 CUDA, 6 HIP.
         device: index of the device; -1 for the CPU.
     """
@@ -110,7 +111,7 @@ class MemoryEvents:
         return len(self.thread)
 
     def select(self, chosen: npt.NDArray[Any]) -> "MemoryEvents":
-        """Those at the indices, or where the mask is true."""
+        """The events at these indices, or where this mask is true."""
         return MemoryEvents(
             self.thread[chosen],
             self.time_ns[chosen],
@@ -123,7 +124,7 @@ class MemoryEvents:
 
 
 class ColumnBuilder:
-    """Gathers typed events into columns, which grow in place. The columns of a kind can be taken once."""
+    """Gathers typed events into columns, which grow in place. The columns of each kind can be taken once."""
 
     def __init__(self) -> None:
         self._names = _Numbering()
@@ -136,19 +137,19 @@ class ColumnBuilder:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every name met, in the order of its index."""
+        """All names, in the order of their index."""
         return tuple(self._names)
 
     @property
     def threads(self) -> tuple[Thread, ...]:
-        """Every thread met, in the order of its index."""
+        """All threads, in the order of their index."""
         return tuple(self._threads.distinct)
 
     def add(self, groups: dict[Kind, list[Any]]) -> None:
         """Append the events.
 
         Raises:
-            OverflowError: a number does not fit in 64 bits; the columns are of no more use.
+            OverflowError: a number does not fit in 64 bits. Discard the builder: its columns are incomplete.
         """
         for kind, events in groups.items():
             if events and kind in _COLUMNS:
@@ -172,7 +173,10 @@ class ColumnBuilder:
         return MemoryEvents(*self._arrays(Kind.MEMORY))
 
     def _arrays(self, kind: Kind) -> Iterator[npt.NDArray[Any]]:
-        """The columns of a kind in the order of `_COLUMNS`, each let go: times are copied to be converted."""
+        """The columns of a kind in the order of `_COLUMNS`.
+
+        Each is removed from the builder first, because the conversion of times needs memory for a copy.
+        """
         for column in _COLUMNS[kind]:
             yield np.asarray(self._columns.pop((kind, column)))
 
@@ -206,7 +210,7 @@ _COLUMNS = {
     Kind.MEMORY: ("thread", "start", "size", "live", "address", "device_type", "device"),
 }
 _TIMES = ("start", "duration")
-# Of the array module and NumPy alike: i is 32 bits, q is 64, Q is 64 unsigned.
+# These codes mean the same to the array module and to NumPy: i is 32 bits, q is 64, Q is 64 unsigned.
 _CODES = {
     "name": "i",
     "thread": "i",
@@ -228,7 +232,7 @@ class _Numbering(dict[str, int]):
 
 
 class _Threads(dict[tuple[int | str, int | str], int]):
-    """Numbers threads; "25738" and 25738 are one, for writers of 2021 that used both for it."""
+    """Numbers threads. "25738" and 25738 count as one thread: writers of 2021 used both for the same one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -241,7 +245,7 @@ class _Threads(dict[tuple[int | str, int | str], int]):
 
 
 class _Times:
-    """A column of times. Microseconds go in: as doubles, then, once those no longer suffice, as decimals."""
+    """A column of times. It takes microseconds: doubles, then decimals once doubles are too coarse."""
 
     def __init__(self) -> None:
         self._doubles = array("d")

@@ -1,7 +1,7 @@
-"""Trace events as typed objects: which categories count, and which of their fields are read.
+"""Trace events as typed objects: which categories are used, and which of their fields are read.
 
-In: JSON text of events, or decoded dictionaries. Out: one small struct an event, grouped by kind. A field
-that no number needs has no name here, so the decoder steps over it.
+In: JSON text of events, or decoded dictionaries. Out: one small struct for each event, grouped by kind. The
+decoder skips all fields that are not declared here.
 """
 
 import functools
@@ -19,15 +19,15 @@ MEMORY_NAME = "[memory]"
 MODULE_PREFIX = "nn.Module: "
 
 
-# Below it neighbouring doubles are less than a nanosecond apart: 101 days. Newer writers stay below by
-# writing time relative to `baseTimeNanoseconds`.
+# Below this limit (101 days) neighboring doubles are less than a nanosecond apart. Newer writers stay below
+# it because they write times relative to `baseTimeNanoseconds`.
 _EXACT_MICROSECONDS = 2.0**43
 ExactFloat = Annotated[float, msgspec.Meta(gt=-_EXACT_MICROSECONDS, lt=_EXACT_MICROSECONDS)]
-"""Microseconds of which a double holds the nanoseconds; the decoder refuses others."""
+"""Microseconds that a double holds to the nanosecond; the decoder refuses larger ones."""
 
 
 class Kind(Enum):
-    """What an event is to the columns."""
+    """The kinds of events; each has columns of its own, except `IGNORED`."""
 
     OP = auto()
     ANNOTATION = auto()
@@ -53,7 +53,7 @@ _CATEGORIES = {
     "Memcpy": Kind.KERNEL,
     "Memset": Kind.KERNEL,
     "cpu_instant_event": Kind.MEMORY,
-    # Known and of no use here. An unknown category is ignored as well, but at a tenth of the speed.
+    # Not needed. They are listed because an unknown category is ignored ten times more slowly.
     "gpu_user_annotation": Kind.IGNORED,
     "ac2g": Kind.IGNORED,
     "async_cpu_to_gpu": Kind.IGNORED,
@@ -71,13 +71,13 @@ _CATEGORIES = {
 
 
 class Correlation(Struct, gc=False):
-    """The argument that ties a kernel to its launch; -1 if the writer left it out."""
+    """The argument that connects a kernel with its launch; -1 if the trace lacks it."""
 
     correlation: int = -1
 
 
 class AllocatorArgs(Struct, gc=False):
-    """The arguments of a `[memory]` event; -1 or None where an old writer left one out."""
+    """The arguments of a `[memory]` event; the defaults stand for what old traces lack."""
 
     size: int = msgspec.field(name="Bytes", default=0)
     address: int | None = msgspec.field(name="Addr", default=None)
@@ -87,10 +87,11 @@ class AllocatorArgs(Struct, gc=False):
 
 
 class EventDecoder:
-    """Decodes events, their time stamps (microseconds) as `ExactFloat` or as decimals.
+    """Decodes events, with time stamps (microseconds) as `ExactFloat` or as decimals.
 
     Args:
-        exact: as decimals; three times slower, but needed where `ExactFloat` refuses the time stamps.
+        exact: decode time stamps as decimals. This is three times slower. It is needed for time stamps that
+            `ExactFloat` refuses.
     """
 
     def __init__(self, *, exact: bool = False) -> None:
@@ -105,20 +106,23 @@ class EventDecoder:
         """The events of a JSON array.
 
         Raises:
-            msgspec.DecodeError: the array is not JSON, or an event is of a category or a shape that is
-                not known here.
+            msgspec.DecodeError: the array is not JSON, or an event has an unknown category or unexpected
+                fields.
         """
         return self._grouped(self._array.decode(text))
 
     def convert(self, event: dict[str, Any]) -> dict[Kind, list[Any]]:
-        """One event that `decode` refused, perhaps for its neighbours' sake; of an unknown category, nothing.
+        """One event from an array that `decode` refused, which may be the fault of another event in it.
+
+        Returns:
+            The event by its kind; an empty dictionary if its category is unknown.
 
         Raises:
-            msgspec.ValidationError: a field that is read holds a value of a wrong type.
+            msgspec.ValidationError: a declared field holds a value of a wrong type.
         """
         category = event.get("cat")
         if category is None and event.get("name") == MEMORY_NAME:
-            category = "cpu_instant_event"  # until 2021 without one
+            category = "cpu_instant_event"  # traces until 2021 have no category here
         if category not in _CATEGORIES:
             return {}
         # Not strict: ROCm writes some numbers as strings.
@@ -147,5 +151,5 @@ def _event_type(category: str, kind: Kind, ticks: Any) -> type[Struct]:
         fields.append(("args", Correlation, msgspec.field(default_factory=Correlation)))
     if kind is Kind.MEMORY:
         fields.append(("args", AllocatorArgs, msgspec.field(default_factory=AllocatorArgs)))
-    # Without the collector's bookkeeping a struct of plain values takes half the time to make.
+    # gc=False: without the garbage collector's bookkeeping, creating such a struct takes half the time.
     return msgspec.defstruct(f"{kind.name}_{category}", fields, tag_field="cat", tag=category, gc=False)

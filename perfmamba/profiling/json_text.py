@@ -1,8 +1,8 @@
 """JSON text of any length, read through one reused buffer.
 
-In: a `Source`. Out: values in the order of the text, by two ways over the same position. The fast way
-hands a buffer full of whole objects to a decoder at once. The exact way takes one value at a time with
-the standard library, and knows the byte at which the text is cut, is not JSON or is not UTF-8.
+In: a `Source`. Out: values in the order of the text. There are two ways to read on from a position. The fast
+way hands a buffer full of whole objects to a decoder at once. The exact way reads one value at a time with
+the standard library, and reports the byte at which the text is cut, is not JSON or is not UTF-8.
 """
 
 import codecs
@@ -25,17 +25,17 @@ _WHITESPACE_BYTES = b" \t\r\n"
 _SEPARATOR_BYTES = 64
 # Not strict: old writers put raw control characters into names.
 _DECODER = json.JSONDecoder(parse_float=Decimal, strict=False)
-# The longest thing that the standard decoder reports at its start though only its end is missing:
-# a surrogate pair of escapes, `\ud83d\ude00`.
+# A text that ends within a token makes the standard decoder report the start of that token. The longest such
+# token is a surrogate pair of escapes, `\ud83d\ude00`.
 _TAIL_CHARACTERS = 16
 
 
 class TruncatedError(TraceError):
-    """The text ends before the value that it began."""
+    """The text ends within a value."""
 
 
 class _IncompleteError(Exception):
-    """The value goes on behind the buffer."""
+    """The value continues beyond the end of the buffer."""
 
 
 class Element(NamedTuple):
@@ -50,7 +50,7 @@ class JsonText:
 
     Args:
         source: the bytes of the text.
-        buffer_bytes: how many to hold at once; a longer single value makes the buffer grow, up to 64 MiB.
+        buffer_bytes: size of the buffer. It grows, up to 64 MiB, if a single value is longer.
     """
 
     def __init__(self, source: Source, buffer_bytes: int) -> None:
@@ -68,19 +68,19 @@ class JsonText:
 
     @property
     def offset(self) -> int:
-        """The byte of the text at which the position stands."""
+        """The position, in bytes from the start of the text."""
         return self._buffer_offset + self._start
 
     def error(self, message: str, offset: int | None = None) -> TraceError:
-        """The error to raise for what stands at `offset`, by default the position."""
+        """An error about the byte at `offset`, by default about the current position."""
         return TraceError(message, path=self._source.path, offset=self.offset if offset is None else offset)
 
     def peek(self) -> str:
-        """The next character that is not white space, "" at the end of the text."""
+        """The next character that is not white space; "" at the end of the text."""
         while True:
             characters = self._view()
             blank = _WHITESPACE.match(characters, self._at)
-            assert blank is not None  # it matches nothing as well
+            assert blank is not None  # the pattern also matches the empty string
             self._move_to(blank.end())
             if self._at < len(characters):
                 return characters[self._at]
@@ -91,7 +91,7 @@ class JsonText:
         """Step over the next character, which must be one of `allowed`.
 
         Raises:
-            TraceError: it is another one, or the text ends here.
+            TraceError: the next character is another one, or the text ends here.
         """
         character = self.peek()
         if not character:
@@ -103,7 +103,7 @@ class JsonText:
         return character
 
     def value(self) -> Any:
-        """Step over one value. Numbers with a fraction are decimals, exact as written.
+        """Read one value and step over it. Numbers with a fraction become decimals, exactly as written.
 
         Raises:
             TraceError: the text is not JSON here, or ends within the value.
@@ -117,13 +117,15 @@ class JsonText:
                     raise self._truncated() from None
 
     def decode_objects(self, decode: Callable[[memoryview], T]) -> T | None:
-        """What `decode` makes of the buffered objects as an array, and step over them.
+        """Decode the buffered objects as one array, and step over them.
 
-        The array is cut where `}`, `,` and `{` follow each other. That may be inside an object; but then
-        a bracket or a quote is open and no decoder accepts the array, so a wrong cut is always noticed.
+        The array is cut at the last place where `}`, `,` and `{` follow each other. That place may be inside
+        an object. Then a bracket or a quote is still open and no decoder accepts the array, so a wrong cut is
+        always noticed.
 
         Returns:
-            None, at an unchanged position, if there is no such cut or `decode` cannot read the array.
+            What `decode` returns. None if there is no place to cut or `decode` cannot read the array; then
+            the position has not changed.
         """
         self._characters = None
         self._fill()
@@ -144,7 +146,7 @@ class JsonText:
         return decoded
 
     def elements(self) -> Iterator[Element]:
-        """Step over elements of an array and the commas behind them, until the array or the buffer ends.
+        """Read the elements of an array one by one, until the array or the buffer ends.
 
         Raises:
             TraceError: the text is not JSON here, or ends before the array does.
@@ -162,7 +164,7 @@ class JsonText:
         """Check that nothing but white space is left.
 
         Raises:
-            TraceError: something is, or the gzip stream lacks its end.
+            TraceError: there is more text, or the gzip stream is incomplete.
         """
         if self.peek():
             raise self.error("not JSON: more text behind the end of the trace")
@@ -186,7 +188,7 @@ class JsonText:
         return value
 
     def _is_cut(self, error: json.JSONDecodeError) -> bool:
-        """Whether the decoder failed for want of text, rather than at something wrong."""
+        """Whether the decoder failed because the text ends too early, and not because of wrong text."""
         if error.msg.startswith("Unterminated string"):
             return True
         rest = error.doc[error.pos :]
@@ -203,7 +205,7 @@ class JsonText:
         return TruncatedError(message, path=self._source.path, offset=end)
 
     def _view(self) -> str:
-        """The unread bytes as characters, `_at` standing at the position."""
+        """The unread bytes as characters; `_at` is the index of the position in them."""
         if self._characters is None:
             self._at = 0
             unread = memoryview(self._buffer)[self._start : self._stop]
@@ -220,7 +222,7 @@ class JsonText:
         self._at = at
 
     def _grow(self) -> bool:
-        """Get more text behind the unread; False if there is none."""
+        """Read more text into the buffer; False if the text has ended."""
         unread = self._stop - self._start
         if unread > _MAX_VALUE_BYTES:
             raise self.error(f"one value is longer than {_MAX_VALUE_BYTES >> 20} MiB: not a trace")
@@ -242,7 +244,11 @@ class JsonText:
                 self._at_end = read == 0
 
     def _last_cut(self) -> tuple[int, int] | None:
-        """The last place in the buffer where `}`, `,` and `{` follow: the bytes behind `}` and at `{`."""
+        """The last place in the buffer where `}`, `,` and `{` follow each other.
+
+        Returns:
+            The index after the `}` and that of the `{`; None if there is no such place.
+        """
         following = self._stop
         while (following := self._buffer.rfind(b"{", self._start, following)) > self._start:
             before = bytes(self._buffer[max(self._start, following - _SEPARATOR_BYTES) : following])

@@ -1,8 +1,9 @@
 """Which range holds a moment, and how long a set of intervals covers.
 
 In: spans on threads. Out: indices of spans, or nanoseconds. A span holds the moments from its start to its
-end, both included; of several the innermost is the one that started last (of those, the shortest; of
-those, the last in the file). Nothing assumes that spans nest: clocks that round make them cross.
+end, both included. Of several spans that hold a moment, the innermost is the one that started last; of those
+that started at the same time, the shortest; of equally long ones, the last in the file. Spans need not nest:
+clocks that round can make them cross.
 """
 
 from array import array
@@ -16,10 +17,10 @@ NOTHING = -1
 
 
 class RangeIndex:
-    """Answers, for spans on any threads, which of them holds a moment.
+    """Finds the span that holds a moment on a thread.
 
     Args:
-        spans: the ranges; the answers are indices into them.
+        spans: the ranges to search; results are indices into them.
     """
 
     def __init__(self, spans: Spans) -> None:
@@ -30,9 +31,9 @@ class RangeIndex:
         self._enclosing = _enclosing(self._thread, self._start_ns, self._end_ns)
 
     def innermost(self, thread: Indices, time_ns: Integers) -> Indices:
-        """For each moment on a thread the span that holds it, else `NOTHING`."""
+        """The innermost span that holds each moment on a thread, or `NOTHING`."""
         found = self._started_last(thread, time_ns)
-        # The span that started last may be over; then the next to ask is the one it began in.
+        # The span that started last may be over. The next candidate is then the span that it began in.
         open_questions = np.flatnonzero(found != NOTHING)
         while len(open_questions):
             candidate = found[open_questions]
@@ -43,13 +44,13 @@ class RangeIndex:
         return self._original(found)
 
     def enclosing(self) -> Indices:
-        """For each span the innermost one that it began in (before that one's end), else `NOTHING`."""
+        """The innermost span in which each span began (before the end of the outer one), or `NOTHING`."""
         result = np.empty(len(self._order), np.int32)
         result[self._order] = self._original(self._enclosing)
         return result
 
     def _started_last(self, thread: Indices, time_ns: Integers) -> Indices:
-        """For each moment on a thread the position of the span that started last, else `NOTHING`."""
+        """The position of the last span that started at or before each moment on a thread, or `NOTHING`."""
         found = np.full(len(thread), NOTHING, np.int32)
         for present in np.unique(thread):
             asked = np.flatnonzero(thread == present)
@@ -68,7 +69,7 @@ class RangeIndex:
 
 
 def self_time_ns(spans: Spans) -> Integers:
-    """Each span's duration without the time that the spans directly inside it cover."""
+    """Each span's duration minus the time covered by the spans directly inside it."""
     parent = RangeIndex(spans).enclosing()
     inside = np.flatnonzero(parent != NOTHING)
     outer = parent[inside]
@@ -79,7 +80,7 @@ def self_time_ns(spans: Spans) -> Integers:
 
 
 def union_ns(start_ns: Integers, end_ns: Integers) -> int:
-    """How long at least one of the intervals is running."""
+    """The time in which at least one of the intervals is running, in nanoseconds."""
     if not len(start_ns):
         return 0
     order = np.argsort(start_ns)
@@ -89,11 +90,11 @@ def union_ns(start_ns: Integers, end_ns: Integers) -> int:
 
 
 def _enclosing(thread: Indices, start_ns: Integers, end_ns: Integers) -> Indices:
-    """For spans sorted by thread and start, the position of the one that each began in."""
+    """The position of the span in which each span began; spans are sorted by thread, then by start."""
     result = array("i")
     open_spans: list[tuple[int, int]] = []  # (end, position), the innermost last
     current = None
-    # Views make their integers one at a time: a list of each column would be four times its size.
+    # `.data` yields integers one at a time: a list of a column would take four times its memory.
     columns = zip(thread.data, start_ns.data, end_ns.data, strict=True)
     for position, (its_thread, start, end) in enumerate(columns):
         if its_thread != current:

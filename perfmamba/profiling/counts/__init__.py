@@ -1,4 +1,4 @@
-"""FLOPs and bytes per component, from shapes alone: pure arithmetic, no torch."""
+"""FLOPs and bytes of each component, computed from shapes alone, without torch."""
 
 from perfmamba.profiling.counts.dimensions import (
     COUNTED_MODELS,

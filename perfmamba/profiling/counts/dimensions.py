@@ -12,7 +12,7 @@ from perfmamba.errors import InputError
 
 @dataclass(frozen=True)
 class _SharedDimensions:
-    """What both model kinds have.
+    """The sizes that both kinds of model have.
 
     Attributes:
         n_layers: blocks in the model.
@@ -40,7 +40,7 @@ class Mamba1Dimensions(_SharedDimensions):
     """The sizes of a Mamba-1 model.
 
     Attributes:
-        dt_rank: columns of x_proj that dt_proj expands to one dt a channel.
+        dt_rank: columns of x_proj that dt_proj expands to one dt for each channel.
     """
 
     dt_rank: int
@@ -58,14 +58,14 @@ class Mamba1Dimensions(_SharedDimensions):
 
 @dataclass(frozen=True)
 class Mamba2Dimensions(_SharedDimensions):
-    """The sizes of a Mamba-2 model, pruned ones with a bridge included.
+    """The sizes of a Mamba-2 model, which may be pruned and have a bridge.
 
     Attributes:
         n_heads: heads of the scan, H; each has one dt and one A.
         n_groups: groups of heads that share B and C, G.
         chunk_size: positions in a chunk of the SSD algorithm, Q.
-        bridged_b: entries of B in each group of which a bridge makes N; None where B has N as it comes.
-        bridged_c: entries of C, likewise.
+        bridged_b: entries of B in each group that a bridge maps to N; None if B already has N entries.
+        bridged_c: entries of C in each group that a bridge maps to N; None if C already has N entries.
     """
 
     n_heads: int
@@ -81,7 +81,7 @@ class Mamba2Dimensions(_SharedDimensions):
 
     @property
     def in_proj_features(self) -> int:
-        """Outputs of in_proj: z, x, B, C and one dt a head."""
+        """Outputs of in_proj: z, x, B, C and one dt for each head."""
         return self.d_inner + self.conv_channels + self.n_heads
 
     @property
@@ -91,7 +91,7 @@ class Mamba2Dimensions(_SharedDimensions):
 
     @property
     def bridge_weights(self) -> int:
-        """Weights of the matrices that make N entries of those; 0 without a bridge."""
+        """Weights of the bridge's matrices, which map these entries to N; 0 without a bridge."""
         return self.n_groups * ((self.bridged_b or 0) + (self.bridged_c or 0)) * self.d_state
 
     @property
@@ -103,14 +103,14 @@ class Mamba2Dimensions(_SharedDimensions):
 Dimensions = Mamba1Dimensions | Mamba2Dimensions
 
 COUNTED_MODELS = ("mamba", "mamba2", "perfmamba_mamba2")
-"""What `dimensions` knows, by model_type; the last is a pruned Mamba-2 with a bridge."""
+"""Values of `model_type` that `dimensions` supports; the last is a pruned Mamba-2 with a bridge."""
 
 
 def dimensions(config: Any) -> Dimensions:
     """The sizes in a `MambaConfig` or `Mamba2Config` of transformers, or a `BridgedMamba2Config` of ours.
 
     Raises:
-        InputError: `config.model_type` is none of `COUNTED_MODELS`.
+        InputError: `config.model_type` is not in `COUNTED_MODELS`.
     """
     model_type = getattr(config, "model_type", None)
     if model_type not in COUNTED_MODELS:

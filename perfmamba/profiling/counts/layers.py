@@ -16,12 +16,12 @@ SOFTPLUS_FLOPS = 3
 
 @dataclass(frozen=True)
 class Count:
-    """What a piece of a model computes and moves.
+    """The FLOPs and the memory traffic of a part of a model.
 
     Attributes:
         matmul_flops: in matrix products and convolutions, two per multiply-add. This is the part that
             `torch.utils.flop_counter` can see.
-        elementwise_flops: in everything else.
+        elementwise_flops: in all other operations.
         elements: activations and weights read or written, in the model's dtype.
         state_elements: scan state read or written, in the state's own dtype.
     """
@@ -37,7 +37,7 @@ class Count:
         return self.matmul_flops + self.elementwise_flops
 
     def moved_bytes(self, *, element_bytes: int, state_bytes: int = 4) -> int:
-        """The least traffic in bytes; transformers keeps the scan state in float32, hence the default."""
+        """The least traffic in bytes. transformers keeps the scan state in float32, hence the default."""
         return self.elements * element_bytes + self.state_elements * state_bytes
 
     def __add__(self, other: "Count") -> "Count":
@@ -89,16 +89,16 @@ def linear(in_features: int, out_features: int, *, tokens: int, bias: bool = Fal
 def causal_conv(channels: int, taps: int, *, tokens: int, state_passes: int, bias: bool) -> Count:
     """SiLU of a depthwise causal convolution.
 
-    Each output is `taps` multiply-adds; zero padding counts like any input. The cached window, `taps`
-    columns a channel as transformers keeps it, is in the model's dtype.
+    Each output takes `taps` multiply-adds; zero padding counts like any input. The cached window is in the
+    model's dtype and has `taps` columns for each channel, as in transformers.
     Source: `causal_conv1d_fn` and `causal_conv1d_update` in transformers; Mamba paper (arXiv 2312.00752),
     figure 3.
 
     Args:
         channels: convolved channels.
         taps: K.
-        tokens: outputs a channel, over the batch.
-        state_passes: reads and writes of one sequence's cached window, over the batch.
+        tokens: outputs of each channel, summed over the batch.
+        state_passes: reads and writes of one sequence's cached window, summed over the batch.
         bias: whether the convolution adds a bias.
     """
     return Count(
@@ -109,7 +109,7 @@ def causal_conv(channels: int, taps: int, *, tokens: int, state_passes: int, bia
 
 
 def embedding(d_model: int, *, tokens: int) -> Count:
-    """One row copied per token; the token ids are left out."""
+    """The embedding: one row is copied for each token. Reading the token ids is not counted."""
     return Count(elements=2 * tokens * d_model)
 
 

@@ -30,9 +30,9 @@ class ModelCount:
 
     Attributes:
         n_layers: layers in the model.
-        layer: each component of one layer; all layers are equal.
+        layer: the count of each component in one layer; all layers are equal.
         final_norm: the norm after the last layer; `totals` adds it to the component `norm`.
-        other: embedding, residual sums of all layers, lm_head on one position a sequence.
+        other: embedding, residual sums of all layers, and lm_head on one position of each sequence.
     """
 
     n_layers: int
@@ -41,13 +41,13 @@ class ModelCount:
     other: Count
 
     def totals(self) -> dict[str, Count]:
-        """Each component summed over the model, in the order of `COMPONENTS`, then `other`."""
+        """The count of each component in the whole model, in the order of `COMPONENTS`, then `other`."""
         summed: dict[str, Count] = {name: self.layer[name] * self.n_layers for name in COMPONENTS}
         summed["norm"] += self.final_norm
         return summed | {OTHER: self.other}
 
     def total(self) -> Count:
-        """The whole forward pass."""
+        """The count of the whole forward pass."""
         return sum(self.totals().values(), start=Count())
 
 
@@ -56,16 +56,16 @@ def count(
 ) -> ModelCount:
     """The FLOPs and least traffic of one forward pass.
 
-    A prefill starts from empty caches and writes the final convolution window and scan state of each layer
-    once; a decode step reads and writes them.
+    A prefill starts from empty caches. It writes the final convolution window and scan state of each layer
+    once. A decode step reads and writes them.
 
     Args:
         dims: the model's sizes.
         batch: sequences.
-        seqlen: positions of a prefill. A decode step is one position a sequence, whatever the length before
-            it: it does not depend on `seqlen`.
+        seqlen: positions of a prefill. It does not change the counts of a decode step, which computes one
+            position of each sequence.
         mode: a prefill, or one decode step.
-        ssd_form: how a Mamba-2 prefill scans. Mamba-1 and decode have only the recurrence.
+        ssd_form: how a Mamba-2 prefill scans. Mamba-1 and decode steps always use the recurrence.
 
     Raises:
         InputError: `batch` or `seqlen` is below 1.

@@ -1,8 +1,8 @@
 """FLOPs and moved elements of the scans: Mamba-1's selective scan and Mamba-2's SSD.
 
 In: sizes. Out: a `Count`, by the conventions of `perfmamba.profiling.counts.layers`. Letters are those of
-the papers: D channels = H heads of P, N states, G groups, Q positions a chunk. A = -exp(A_log) is a
-constant of the weights and costs nothing; nor do the limits on dt.
+the papers: D channels in H heads of P each, N states, G groups, Q positions in a chunk. A = -exp(A_log)
+depends on the weights alone and is not counted. The limits on dt are not counted either.
 """
 
 from dataclasses import dataclass
@@ -12,15 +12,16 @@ from perfmamba.profiling.counts.dimensions import Mamba1Dimensions, Mamba2Dimens
 from perfmamba.profiling.counts.layers import SILU_FLOPS, SOFTPLUS_FLOPS, Count, linear
 
 SsdForm = Literal["chunked", "recurrent", "tiled", "transformers"]
-"""How Mamba-2 scans a sequence; the results are equal, the work is not.
+"""How Mamba-2 scans a sequence. All forms give the same result, but their work differs.
 
-- `chunked`: the SSD algorithm with no wasted work: the causal half of each chunk, scores once a group, a
-  last chunk as short as the sequence leaves it.
+- `chunked`: the SSD algorithm without wasted work: the causal half of each chunk, scores once for each group,
+  and a last chunk without padding.
 - `recurrent`: the recurrence, one position after the other.
-- `tiled`: `chunked` in tiles of 64 x 64, as a matrix-unit kernel does it: all scores of a chunk, products
-  for the tiles on and below the diagonal, lengths rounded up to tiles.
-- `transformers`: what its torch path (5.18 and later) executes: all Q x Q pairs, scores once a head, the
-  last chunk padded to Q, states passed between chunks by a product of all pairs of chunks.
+- `tiled`: `chunked` in tiles of 64 x 64, as a kernel on matrix units does it: all scores of a chunk, products
+  for the tiles on and below the diagonal, and lengths rounded up to whole tiles.
+- `transformers`: what the torch path of transformers (5.18 and later) executes: all Q x Q pairs, scores once
+  for each head, the last chunk padded to Q, and states passed between chunks by a product over all pairs of
+  chunks.
 """
 
 SSD_FORMS: tuple[SsdForm, ...] = get_args(SsdForm)
@@ -30,7 +31,7 @@ TILE = 64
 
 
 def mamba1_ssm(dims: Mamba1Dimensions, *, tokens: int, state_passes: int) -> Count:
-    """x_proj, dt_proj, softplus, discretisation, recurrence, D skip and gate of Mamba-1.
+    """x_proj, dt_proj, softplus, discretization, recurrence, D skip and gate of Mamba-1.
 
     Per token, with h (D, N): exp(dt A) 2DN; dt x D; (dt x) B DN; h = decay h + input 2DN; y = h C 2DN,
     counted as a product; bias and softplus of dt; D skip; y SiLU(z).
@@ -39,8 +40,8 @@ def mamba1_ssm(dims: Mamba1Dimensions, *, tokens: int, state_passes: int) -> Cou
 
     Args:
         dims: the model's sizes.
-        tokens: positions scanned, over the batch.
-        state_passes: reads and writes of one sequence's state, over the batch.
+        tokens: positions scanned, summed over the batch.
+        state_passes: reads and writes of one sequence's state, summed over the batch.
     """
     channels, states, rank = dims.d_inner, dims.d_state, dims.dt_rank
     projections = (
@@ -60,9 +61,10 @@ def mamba1_ssm(dims: Mamba1Dimensions, *, tokens: int, state_passes: int) -> Cou
 
 
 def mamba2_ssm(dims: Mamba2Dimensions, *, batch: int, seqlen: int, form: SsdForm, state_passes: int) -> Count:
-    """Bridge, softplus of dt, SSD scan and D skip of Mamba-2; the gate belongs to its norm.
+    """Bridge, softplus of dt, SSD scan and D skip of Mamba-2. The gate is counted with the norm.
 
-    A bridge is a product a token and group for each matrix; what it gives stays inside the component.
+    A bridge takes one matrix product for each token, group and matrix. Its results stay inside the component
+    and are not moved.
 
     Source: Mamba-2 paper (arXiv 2405.21060), sections 3 (recurrent form) and 6 (block decomposition);
     `mamba2_selective_state_update` and `mamba2_chunk_scan` in transformers.
@@ -72,7 +74,7 @@ def mamba2_ssm(dims: Mamba2Dimensions, *, batch: int, seqlen: int, form: SsdForm
         batch: sequences.
         seqlen: positions scanned in each.
         form: how a sequence is scanned; one of `SSD_FORMS`.
-        state_passes: reads and writes of one sequence's state, over the batch.
+        state_passes: reads and writes of one sequence's state, summed over the batch.
     """
     scan = _recurrent(dims, seqlen) if form == "recurrent" else _chunked(dims, seqlen, form)
     # dt: bias, softplus, product with A and with x; then y + D x.
@@ -121,16 +123,16 @@ def _chunked(dims: Mamba2Dimensions, seqlen: int, form: SsdForm) -> Count:
 
 @dataclass(frozen=True)
 class _ChunkWork:
-    """How much of each step one sequence takes.
+    """The amount of each step of the block decomposition, for one sequence.
 
     Attributes:
-        chunks: chunks, the last one included.
+        chunks: number of chunks, the last one included.
         positions: positions computed, padding included.
-        score_copies: times the scores are computed: once a group, or once a head.
+        score_copies: how often the scores are computed: once for each group, or once for each head.
         scores: position pairs of C B^T.
         pairs: position pairs of the decay mask and of its product with x.
-        state_products: chunk pairs, where states are passed on by a matrix product.
-        state_sums: chunks, where they are passed on one after the other.
+        state_products: pairs of chunks if a matrix product passes the states on; else 0.
+        state_sums: chunks if the states are passed on from one chunk to the next; else 0.
     """
 
     chunks: int
