@@ -1,7 +1,7 @@
 """Calibration data: from a name to batches of tokens.
 
-In: a text file, token arrays, a hub data set, or the word `random`. Out: batches of token ids, full ones: no
-padding, no sequence cut short. Data are read as they are needed, and not kept.
+In: a text file, token arrays, a data set of the hub, or the word `random`. Out: batches of token ids. All
+sequences are whole and without padding. Data are read only when they are needed, and are not kept.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -32,13 +32,13 @@ _BYTES_WARNING = (
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Sequences of tokens, and what they are.
+    """Sequences of tokens, and where they come from.
 
     Attributes:
-        name: of the data, without its folder.
-        sequences: token ids (l,), int64, read one after the other, once.
-        encoder: how text became tokens; None where the data are tokens.
-        warning: what the data are not good for; None if there is nothing to say.
+        name: name of the data, without the folder.
+        sequences: token ids (l,), int64. They can be read once.
+        encoder: how text was turned into tokens; None if the data are tokens.
+        warning: what the data are not suitable for; None if there is no such limit.
     """
 
     name: str
@@ -53,18 +53,19 @@ def open_calibration(
     """Find calibration data by name.
 
     Args:
-        source: a text file (UTF-8); a .npy file of integers, or a folder of them; a data set with a column
-            `input_ids` or `text`, as `hub:OWNER/NAME[:CONFIG[:SPLIT]]`, a folder in place of OWNER/NAME
-            included; or `random`. Text, each row of a data set with a line break behind it, and arrays of
-            one dimension are cut into sequences; the rows of two dimensions are sequences as they are.
+        source: a text file (UTF-8); a .npy file of integers, or a folder of such files; a data set with a
+            column `input_ids` or `text`, as `hub:NAME[:CONFIG[:SPLIT]]`, where NAME is OWNER/NAME on the hub
+            or a folder; or `random`. Text, arrays of one dimension and the rows of a data set (texts with a
+            line break after each) are joined and cut into sequences. In an array of two dimensions each row
+            is one sequence.
         vocabulary: the number of token ids that the model knows.
-        seqlen: positions of a sequence where text or tokens are cut.
-        seed: of random tokens.
-        encoder: makes the encoder of the model; called for text only.
+        seqlen: the length of the sequences that are cut.
+        seed: the seed of random tokens.
+        encoder: makes the encoder of the model; called only if the data are text.
 
     Raises:
-        InputError: if there is no such source. What is in it is looked at when it is read: data that are not
-            tokens of this model, or too short, raise then.
+        InputError: if the source does not exist. The data themselves are checked when they are read: an
+            InputError is raised then if they are not tokens of this model or too short.
     """
     if seqlen < 1:
         raise InputError(f"seqlen {seqlen}: give a number of at least 1")
@@ -88,10 +89,10 @@ def open_calibration(
 
 
 def token_batches(sequences: Iterable[Tensor], *, tokens: int, batch: int) -> Iterator[Tensor]:
-    """Sequences of the same length, up to `batch` at once, until `tokens` are reached: (b, l) each.
+    """Batches (b, l) of up to `batch` sequences of equal length, with at most `tokens` tokens altogether.
 
     Raises:
-        InputError: if `tokens` is less than the first sequence has, or `batch` is below 1.
+        InputError: if `tokens` is below the length of the first sequence, or `batch` is below 1.
     """
     if batch < 1:
         raise InputError(f"batch {batch}: give a number of at least 1")
@@ -132,7 +133,7 @@ def _arrays(path: Path, seqlen: int) -> Calibration:
 
 
 def _array(file: Path, seqlen: int) -> Iterator[Tensor]:
-    """The sequences of one array, of which no more is read than that."""
+    """The sequences of one array, of which only the parts that are used are read."""
     try:
         tokens = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -154,13 +155,13 @@ def _data_set(source: str, seqlen: int, encoder: Callable[[], TextEncoder]) -> C
     if found.column == "input_ids":
         return Calibration(found.name, _cut(found.values, seqlen))
     encode = encoder()
-    # without a line break, the last word of a row and the first of the next would be one
+    # Without a line break the last word of a row and the first word of the next would become one word.
     blocks = (encode.encode(f"{text}\n") for text in found.values)
     return Calibration(found.name, _cut(blocks, seqlen), encode.name)
 
 
 def _cut(blocks: Iterable[Any], seqlen: int) -> Iterator[Tensor]:
-    """The tokens of all blocks, one behind the other, in sequences of `seqlen` without the rest."""
+    """The tokens of all blocks, joined and cut into sequences of `seqlen`; the rest is dropped."""
     rest = torch.empty(0, dtype=torch.int64)
     for block in blocks:
         rest = torch.cat([rest, _sequence(block)])
@@ -174,10 +175,10 @@ def _sequence(tokens: Any) -> Tensor:
 
 
 def _checked(calibration: Calibration, vocabulary: int, seqlen: int) -> Iterator[Tensor]:
-    """The sequences, as long as their tokens are some of the model's.
+    """The sequences, each checked for tokens that the model does not know.
 
     Raises:
-        InputError: if one is not, or there are none.
+        InputError: if a sequence has such a token, or if there are no sequences.
     """
     empty = True
     for sequence in filter(len, calibration.sequences):

@@ -1,7 +1,7 @@
-"""Data sets by the package `datasets`: from a name to its tokens or its text, row by row.
+"""Data sets of the package `datasets`: from a name to the tokens or the text of a data set, row by row.
 
-In: `hub:NAME[:CONFIG[:SPLIT]]`, where NAME is of the hub or a folder that `datasets` reads. Out: a `DataSet`.
-Rows are streamed: what is not asked for is not fetched.
+In: `hub:NAME[:CONFIG[:SPLIT]]`, where NAME is a data set of the hub or a folder that `datasets` can read.
+Out: a `DataSet`. Rows are streamed: only the rows that are used are fetched.
 """
 
 import logging
@@ -27,9 +27,9 @@ class DataSet:
     """One column of a data set.
 
     Attributes:
-        name: as it was given; a folder without its path.
+        name: the name as it was given; for a folder, without its path.
         column: `input_ids` or `text`.
-        values: lists of token ids, or texts, in the order of the rows, once.
+        values: lists of token ids, or texts, in the order of the rows. They can be read once.
     """
 
     name: str
@@ -39,7 +39,7 @@ class DataSet:
 
 @dataclass(frozen=True)
 class _Address:
-    """What `datasets` is asked for; `source` is how the user said it."""
+    """The arguments for `datasets`; `source` is what the user wrote."""
 
     source: str
     place: str
@@ -60,9 +60,9 @@ def open_data_set(source: str) -> DataSet:
         source: `hub:NAME[:CONFIG[:SPLIT]]`; the split is `train` if it is not named.
 
     Raises:
-        InputError: if the package `datasets` is absent, the data set cannot be had, or it has neither a
-            column `input_ids` nor `text`. A value of another type than its column should have raises when it
-            is read.
+        InputError: if the package `datasets` is not installed, the data set cannot be loaded, or it has
+            neither a column `input_ids` nor `text`. A value of a wrong type raises an InputError when it is
+            read.
     """
     address = _address(source)
     rows = _rows(address)
@@ -75,7 +75,7 @@ def open_data_set(source: str) -> DataSet:
 
 
 def _address(source: str) -> _Address:
-    """The parts between colons; a folder may have some in its path."""
+    """The parts of a source, separated by colons. The path of a folder may contain colons, too."""
     parts = source.removeprefix(HUB).split(":")
     starts = [":".join(parts[:end]) for end in range(len(parts), 0, -1)]
     place = next((start for start in starts if start and Path(start).is_dir()), parts[0])
@@ -108,7 +108,7 @@ def _rows(address: _Address) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def _quiet_retries() -> Iterator[None]:
-    """Without a network huggingface_hub prints two lines for each of six tries; the error says it once."""
+    """Silence huggingface_hub, which without a network prints two lines for each of six tries."""
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -119,7 +119,7 @@ def _quiet_retries() -> Iterator[None]:
 
 
 def _values(address: _Address, column: Column, rows: Iterator[dict[str, Any]]) -> Iterator[Any]:
-    """What the rows have in a column; those that have nothing there are left out."""
+    """The values of a column, without rows in which it is empty."""
     fits = _is_text if column == "text" else _is_ids
     for value in (row[column] for row in rows):
         if value is None:
