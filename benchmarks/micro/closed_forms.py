@@ -1,8 +1,9 @@
-"""The recurrences of Mamba-1 and Mamba-2 without a recurrence, in float64: what the kernels must give.
+"""The recurrences of Mamba-1 and Mamba-2 in closed form, in float64: the expected results of the kernels.
 
 In: the arguments of a function of `perfmamba_kernels.reference`, by name and in its order, and the state
-before the first position. Out: the output at every position and the state after the last. dt goes through
-softplus. Letters: b batch, l positions (t later than s), d channels, n states, h heads, p channels a head.
+before the first position. Out: the output at every position, and the state after the last position. Softplus
+is applied to dt. Letters: b batch, l positions (t is later than s), d channels, n states, h heads,
+p channels of one head.
 """
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn.functional import conv1d, silu, softplus
 
 
 def convolved(window: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """SiLU of the convolution behind the first k - 1 inputs of the window (b, c, k - 1 + l): (b, c, l)."""
+    """SiLU of the causal convolution, (b, c, l), of a window of inputs, (b, c, k - 1 + l)."""
     y = conv1d(window.double(), weight.double()[:, None], bias.double(), groups=len(weight))
     return silu(y)
 
@@ -19,11 +20,11 @@ def convolved(window: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def scanned(first: Tensor, arguments: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Mamba-1: h_t = exp(A S_t) (h_0 + sum_(s <= t) exp(-A S_s) dt_s B_s u_s), S_t = dt_1 + ... + dt_t.
 
-    Both exponentials must fit into a double: a few hundred positions of usual dt at most.
+    Both exponentials must fit into a double. With usual values of dt this allows a few hundred positions.
 
     Args:
         first: h_0, (b, d, n).
-        arguments: of `selective_scan`: u, delta, A, B, C, D, z, delta_bias.
+        arguments: those of `selective_scan`: u, delta, A, B, C, D, z, delta_bias.
     """
     u, delta, a, b, c, d, z, bias = (value.double() for value in arguments.values())
     dt = softplus(delta + bias[:, None])  # (b, d, l)
@@ -35,13 +36,13 @@ def scanned(first: Tensor, arguments: dict[str, Tensor]) -> tuple[Tensor, Tensor
 
 
 def attended(first: Tensor, arguments: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Mamba-2: y_t = sum_(s <= t) (C_t . B_s) exp(A (S_t - S_s)) dt_s x_s, and what is left of h_0.
+    """Mamba-2: y_t = sum_(s <= t) (C_t . B_s) exp(A (S_t - S_s)) dt_s x_s, plus the decayed share of h_0.
 
     Source: Mamba-2 paper (arXiv 2405.21060), the quadratic mode of SSD.
 
     Args:
         first: h_0, (b, h, p, n).
-        arguments: of `ssd` with one group: x, dt, A, B, C, D, dt_bias.
+        arguments: those of `ssd` with one group: x, dt, A, B, C, D, dt_bias.
     """
     x, dt, a, b, c, d, bias = (value.double() for value in arguments.values())
     b, c, first = b[:, :, 0], c[:, :, 0], first.double()  # (b, l, n)

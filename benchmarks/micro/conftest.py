@@ -1,4 +1,4 @@
-"""What holds for every micro-benchmark: one thread, and a slow-down that is said in a line."""
+"""Fixtures and hooks of all micro-benchmarks: one thread, and one line about a slow-down."""
 
 from collections.abc import Generator, Iterator
 
@@ -9,7 +9,7 @@ from pytest_benchmark.session import PerformanceRegression
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Two threads make operators this small no faster, and any other work on the machine into noise."""
+    """Run on one thread: a second one makes small operators no faster, and the times noisier."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

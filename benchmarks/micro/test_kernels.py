@@ -63,7 +63,7 @@ def scan_arguments(draw: DrawNormal, positions: int) -> dict[str, Tensor]:
 
 
 def ssd_arguments(draw: DrawNormal, positions: int) -> dict[str, Tensor]:
-    """Arguments of `ssd`, A as the model initializes it, dt around 0.05; the model gates elsewhere."""
+    """Arguments of `ssd`, A as the model initializes it, dt around 0.05; the model gates outside of it."""
     return {
         "x": draw(1, positions, MAMBA2_HEADS, MAMBA2_HEAD_DIM),
         "dt": draw(1, positions, MAMBA2_HEADS),
@@ -76,7 +76,7 @@ def ssd_arguments(draw: DrawNormal, positions: int) -> dict[str, Tensor]:
 
 
 def assert_matches(actual: object, expected: object) -> None:
-    """In float32, after sums over up to 128 states and 64 positions in another order."""
+    """Compare with the tolerance of float32 sums over up to 128 states and 64 positions in another order."""
     assert_close(actual, expected, rtol=1e-4, atol=1e-4, check_dtype=False)
 
 

@@ -1,7 +1,8 @@
-"""The trace parser, whole and stage by stage, on a generated trace: a step is 24 layers, 2.3 MB of text.
+"""The trace parser, as a whole and stage by stage, on a generated trace.
 
-The stages: text to typed events, events to columns, launches to the ranges that hold them, costs to rows.
-What each must give is known, because the trace is generated: every operator launches one kernel.
+A step of the trace has 24 layers and 2.3 MB of text. The stages: text to typed events, events to columns,
+launches to the ranges that hold them, costs to rows.
+The expected results are known, because the trace is generated: every operator launches one kernel.
 """
 
 import gzip
@@ -43,7 +44,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def many_path(path: Path) -> Path:
-    """The step repeated, so that what a file costs once hardly counts."""
+    """The step repeated, so that the fixed cost of reading a file hardly counts."""
     many = path.with_name("many.json")
     write_large_trace(many, generated_step(), (2 * STEPS - 1) * path.stat().st_size // 2)
     return many
@@ -56,7 +57,7 @@ def trace(path: Path) -> Trace:
 
 @pytest.fixture(scope="session")
 def events_text(path: Path) -> memoryview:
-    """The list of its events, without the metadata before them."""
+    """The list of the trace's events, without the metadata before them."""
     return memoryview(json.dumps(json.loads(path.read_bytes())["traceEvents"][1:]).encode())
 
 
