@@ -58,7 +58,7 @@ def latencies_ms(run: Callable[[], object], *, device: torch.device, repeat: int
 def record_trace(run: Callable[[], object], path: Path, *, device: torch.device, repeat: int) -> None:
     """Profile `repeat` calls and write their trace to `path` (.json.gz).
 
-    One more call goes before them, while the profiler warms up. The device is synchronised before the
+    One more call goes before them, while the profiler warms up. The device is synchronized before the
     recorded window opens and before it closes, so every kernel in the trace was launched in it.
 
     Raises:
