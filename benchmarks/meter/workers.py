@@ -266,8 +266,8 @@ class WorkerProcess:
 
     def end(self) -> None:
         """Kill the process and all processes of its group."""
-        self.line.close()
         kill_group(self.pid)
+        self.line.close()
         self._process.wait()
         self._guard.end()
 

@@ -163,8 +163,9 @@ from benchmarks.meter.workers import WorkerProcess
 signal.signal(signal.SIGINT, signal.default_int_handler)  # in a background job it is ignored
 worker = WorkerProcess(Path(sys.argv[1]), environment=os.environ)
 worker.line.answer(60)
-print(worker.pid, worker.line.ask("start", timeout_s=60), flush=True)
+started = worker.line.ask("start", timeout_s=60)
 try:
+    print(worker.pid, started, flush=True)
     worker.line.ask("hang", timeout_s=60)
 finally:
     print("interrupted", flush=True)
