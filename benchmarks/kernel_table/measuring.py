@@ -108,8 +108,7 @@ def check(
                 outputs = copied(call())
             # the first one with itself, so that its outputs are numbers
             require_equal(outputs, expected or outputs, tolerance(case), first or name)
-        # whatever a contender raises is its own failure: the others go on
-        except Exception as caught:  # noqa: BLE001 - see above
+        except Exception as caught:  # noqa: BLE001 - whatever it is, the other contenders go on
             failed = reason(caught)
             if is_out_of_memory(caught):
                 failed, skipped = "", failed

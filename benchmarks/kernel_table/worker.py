@@ -32,8 +32,7 @@ def serve(orders: Orders, threads: str) -> None:
         except DeviceLostError as error:
             orders.give_up(str(error))
             return
-        # the next case may well run
-        except Exception as error:  # noqa: BLE001 - see above
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next case may well run
             orders.fail(reason(error))
         else:
             orders.answer(answer)

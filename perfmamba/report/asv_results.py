@@ -237,7 +237,9 @@ def git_order(folder: Path) -> dict[str, int]:
     """The place of each commit in the history of what is checked out; empty where there is no git."""
     command = ["git", "rev-list", "--first-parent", "--reverse", "HEAD"]
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)  # noqa: S603
+        done = subprocess.run(  # noqa: S603  # fixed arguments, the git of the user's PATH
+            command, cwd=folder, capture_output=True, text=True, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return {}
     return {commit: place for place, commit in enumerate(done.stdout.split())}

@@ -133,7 +133,7 @@ def test_a_new_choice_is_one_of_the_command(tmp_path):
     options = ("--ratio", "0.5", "--score", "reversed", "--bridge", "halved", "--out", tmp_path / "out")
     subprocess.run([sys.executable, "-c", COMMAND, tmp_path / "two", *options], check=True)
     assert "halved (half of what is kept)" in (tmp_path / "out" / "README.md").read_text()
-    import perfmamba.models.bridged  # noqa: F401  # registers the class
+    import perfmamba.models.bridged  # noqa: F401  # registers the class of bridged models
 
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "out").config.state_size == 3
 

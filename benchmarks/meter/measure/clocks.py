@@ -175,6 +175,6 @@ def _cuda_clock(l2: L2, look: Call, queue: QueueName) -> CudaClock:
     if l2 == "cold":
         size = 2 * torch.cuda.get_device_properties(torch.cuda.current_device()).L2_cache_size
         flush = torch.empty(size, dtype=torch.int8, device="cuda").zero_
-    # torch has no public kernel that lasts for a given time without touching memory and caches
-    used = FullQueue(torch.cuda._sleep) if queue == "full" else Queue()  # noqa: SLF001 - see above
+    # torch has no public kernel that lasts for a given time and leaves memory and caches alone
+    used = FullQueue(torch.cuda._sleep) if queue == "full" else Queue()  # noqa: SLF001 - nothing public does
     return CudaClock(event, torch.cuda.synchronize, flush, look, used)
